@@ -1,0 +1,95 @@
+# Everything a person types. Each target sets up what it needs by itself; `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOS := $(shell find protos -name '*.proto' -not -path '*/node_modules/*')
+BUF := protos/node_modules/.bin/buf
+
+HOST ?= 127.0.0.1
+PORT ?= 8000
+MODEL ?= tiny
+# What `make test` runs: `make test TESTS=tests/dataset`, `make test PYTEST_FLAGS='-x -k segment'`. Two processes are a third
+# faster than one on two cores; a file's tests stay together, as they share what is slow to start. The stand-in models that
+# they need are made once and kept (TIMBRE_TEST_CACHE).
+TESTS ?= tests
+PYTEST_FLAGS ?= -n 2 --dist loadfile
+
+.PHONY: help setup protos run demo test lint format bench docs lock clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/\1	\2/' | expand -t 12
+
+setup: $(VENV)/.project gen/.made  ## make the virtual environment (.venv) with everything in it
+
+protos: gen/.made  ## generate gen/ from protos/
+
+run: setup  ## start everything: make run, make run PORT=8123
+	@exec $(BIN)/timbre serve --host $(HOST) --port $(PORT)
+
+demo: setup  ## run the whole workflow: make demo, make demo MODEL=xtts_v2
+	@exec $(BIN)/timbre demo --model $(MODEL)
+
+test: setup  ## run every test
+	OMP_NUM_THREADS=1 TIMBRE_TEST_CACHE="$${TIMBRE_TEST_CACHE:-$(CURDIR)/.timbre/test-models}" \
+	  $(BIN)/pytest $(PYTEST_FLAGS) $(TESTS)
+
+lint: setup $(BUF)  ## ruff, mypy and buf
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BUF) lint protos
+
+format: setup  ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup  ## run every script in benchmarks/
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+docs: setup  ## write the file tree at the end of README.md anew
+	$(BIN)/python docs/tree.py
+
+lock: $(VENV)/.uv  ## write requirements.lock anew from pyproject.toml, moving as few versions as possible
+	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --extra dev pyproject.toml --output-file requirements.lock
+
+clean:  ## remove what was made here: .venv, gen/ and caches (data stays)
+	rm -rf $(VENV) gen protos/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ── what the targets above are made of: a file each, so that a second run finds nothing to do ─────────────────────────
+
+$(VENV)/.uv:
+	@python=; for candidate in $(PYTHON) python3.11 python3 python; do \
+	  if "$$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "Timbre needs Python 3.11, and none was found on PATH: install it, or name it with make PYTHON=/path/to/python3.11." >&2; exit 1; \
+	fi; \
+	"$$python" -m venv --clear $(VENV) || { \
+	  echo "$$python could not make a virtual environment: its venv module is missing (Debian and Ubuntu: python3.11-venv)." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	@touch $@
+
+$(VENV)/.packages: requirements.lock | $(VENV)/.uv
+	@echo "Installing what requirements.lock names into $(VENV) (about 6 GB)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --requirements requirements.lock
+	@touch $@
+
+# after gen/: a wheel, and with it the editable one, holds the generated code
+$(VENV)/.project: pyproject.toml $(VENV)/.packages | gen/.made
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+gen/.made: $(PROTOS) $(VENV)/.packages
+	@mkdir -p gen
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
+	  --python_out=gen --grpc_python_out=gen --mypy_out=quiet:gen --mypy_grpc_out=quiet:gen $(PROTOS)
+	@touch $@
+
+$(BUF): protos/package.json $(VENV)/.packages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm install --silent --ignore-scripts --prefix protos
+	@touch $@
