@@ -1,0 +1,1 @@
+"""Timbre's gRPC services and what they share."""

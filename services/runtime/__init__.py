@@ -1,0 +1,1 @@
+"""The chassis every Timbre process boots on: server, errors, settings, object store, jobs and logging."""

@@ -1,0 +1,125 @@
+"""The database that holds jobs: opening it, bringing its schema up to date."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.runtime.errors import FailedPrecondition
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+# One fixed number for the advisory lock that keeps two processes from migrating, or submitting, at once on PostgreSQL.
+_MIGRATION_LOCK = 7_461_062
+
+
+class SchemaTooNew(FailedPrecondition):
+    """The database was written by a newer Timbre."""
+
+
+def open_database(url: str) -> sa.Engine:
+    """Opens the database and brings its schema up to date.
+
+    Args:
+        url: SQLAlchemy URL, `sqlite:///…` or `postgresql+psycopg://…`.
+
+    Raises:
+        SchemaTooNew: The database was written by a newer Timbre.
+    """
+    engine = connect(url)
+    try:
+        migrate(engine)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def connect(url: str) -> sa.Engine:
+    """Opens the database as it is. SQLite is put into WAL mode, and the folder of its file is made."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(parsed, connect_args={"timeout": 30.0, "check_same_thread": False})
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:
+    # SQLAlchemy begins transactions itself (see _begin_sqlite), so that DDL is transactional too.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "busy_timeout=30000"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A deferred transaction that turns into a writer fails with SQLITE_BUSY at once; an immediate one waits its turn.
+    reading = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection for reading: on SQLite it never waits for writers."""
+    with engine.connect().execution_options(reading=True) as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine, lock: int | None = None) -> Iterator[sa.Connection]:
+    """A transaction that is committed at the end. With a `lock` number, one at a time holds it, on any database."""
+    with engine.begin() as connection:
+        if lock is not None and connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+        yield connection
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Brings the schema up to date; safe to call from several processes at once.
+
+    Raises:
+        SchemaTooNew: The database was written by a newer Timbre.
+    """
+    # Worker processes open the database without migrating it, and start faster for it.
+
+    known = known_revisions()
+    with reading(engine) as connection:
+        if _revision(connection) == known[-1]:
+            return
+    # Half a second to import, which a service that starts on an up-to-date database need not wait for.
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with writing(engine, lock=_MIGRATION_LOCK) as connection:
+        current = _revision(connection)
+        if current == known[-1]:  # another process was faster
+            return
+        if current is not None and current not in known:
+            raise SchemaTooNew(
+                f"The database has schema {current}, which this version of Timbre does not know: "
+                "start the newer version, or name another database by TIMBRE_DATABASE_URL."
+            )
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def known_revisions() -> list[str]:
+    """Returns the schema revisions this version knows, oldest first; their files are named by them."""
+    return sorted(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*_*.py"))
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """Returns the schema that a database has; None when it is empty."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found

@@ -1,0 +1,127 @@
+"""What happens around every RPC: a request id, one log line, and errors turned into google.rpc.Status."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn, TypeAlias
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.runtime.errors import TimbreError
+from services.runtime.logs import request_id
+
+logger = logging.getLogger("timbre.rpc")
+
+# A string: only the type stubs know its parameters.
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+REQUEST_ID_KEY = "x-request-id"
+DOMAIN = "timbre"
+
+
+class ChassisInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every method, unary or streaming, so that an error is translated wherever it is raised, mid-stream too."""
+
+    async def intercept_service(  # noqa: D102
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return handler
+        method = handler_call_details.method
+        metadata = dict(handler_call_details.invocation_metadata or ())
+        sent_id = str(metadata.get(REQUEST_ID_KEY, ""))[:64]
+        kind = (
+            ("stream" if handler.request_streaming else "unary") + "_" + ("stream" if handler.response_streaming else "unary")
+        )
+        inner = getattr(handler, kind)
+        wrap = _wrap_stream if handler.response_streaming else _wrap_unary
+        make = getattr(grpc, f"{kind}_rpc_method_handler")
+        wrapped: Handler = make(
+            wrap(inner, method, sent_id),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+        return wrapped
+
+
+def _wrap_unary(inner: Callable[..., Any], method: str, sent_id: str) -> Callable[..., Any]:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+        with _Call(method, sent_id) as logged:
+            try:
+                result = inner(request, context)
+                return await result if asyncio.iscoroutine(result) else result
+            except Exception as error:
+                await _abort(context, error, logged)
+
+    return call
+
+
+def _wrap_stream(inner: Callable[..., Any], method: str, sent_id: str) -> Callable[..., Any]:
+    async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        with _Call(method, sent_id) as logged:
+            try:
+                async for response in inner(request, context):
+                    yield response
+            except Exception as error:
+                await _abort(context, error, logged)
+
+    return call
+
+
+class _Call:
+    """Times one RPC and writes its log line."""
+
+    def __init__(self, method: str, sent_id: str) -> None:
+        self._method = method
+        self.code = grpc.StatusCode.OK
+        self._id = sent_id or secrets.token_hex(8)
+
+    def __enter__(self) -> _Call:
+        self._began = time.perf_counter()
+        request_id.set(self._id)  # each RPC runs in a context of its own
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is asyncio.CancelledError or kind is GeneratorExit:
+            self.code = grpc.StatusCode.CANCELLED
+        quiet = self._method.startswith(("/grpc.health.", "/grpc.reflection."))
+        level = logging.DEBUG if quiet else logging.INFO
+        logger.log(level, "%s %s %.1f ms", self._method, self.code.name, 1000 * (time.perf_counter() - self._began))
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, call: _Call) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        call.code = context.code() or grpc.StatusCode.UNKNOWN
+        raise error
+    if not isinstance(error, TimbreError):
+        logger.exception("an RPC failed")
+        error = TimbreError("Something went wrong on our side; the log of the service says what.", reason="INTERNAL")
+        error.code = grpc.StatusCode.INTERNAL
+    call.code = error.code
+    status = rpc_status.to_status(_to_rpc_status(error))
+    await context.abort(status.code, status.details, status.trailing_metadata)
+    raise AssertionError("abort() does not return")
+
+
+def _to_rpc_status(error: TimbreError) -> status_pb2.Status:
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    if error.fields:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=text) for field, text in error.fields.items()
+        ]
+        details.append(error_details_pb2.BadRequest(field_violations=violations))
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    return status_pb2.Status(code=code_pb2.Code.Value(error.code.name), message=error.message, details=packed)

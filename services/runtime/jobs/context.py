@@ -1,0 +1,144 @@
+"""What a job function sees of the job it works on, and how that reaches the database."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.runtime.jobs.model import Job
+from services.runtime.jobs.queue import JobQueue, LeaseLost
+
+logger = logging.getLogger(__name__)
+
+
+class JobStopped(Exception):
+    """Somebody asked the job to stop: save what is worth keeping and let this through."""
+
+
+class JobReleased(Exception):
+    """The process shuts down: save what is worth keeping and let this through; the job will be continued."""
+
+
+class JobContext:
+    """The job a worker process is on: its parameters, and how it tells about itself.
+
+    Progress, log lines and series are kept in memory and written with the next heartbeat, so that calling these methods
+    often costs nothing. What is worth keeping belongs into the object store, unit by unit.
+
+    Attributes:
+        id: The job's id.
+        kind: What to do.
+        parameters: What was asked for.
+        attempt: How often the job was started, from 1.
+        scratch: A folder of this job alone on the local disk; kept from attempt to attempt, removed when the job ends.
+    """
+
+    def __init__(self, queue: JobQueue, job: Job, scratch: Path, *, heartbeat_seconds: float = 1.0) -> None:
+        self.id = job.id
+        self.kind = job.kind
+        self.subject = job.subject
+        self.parameters = job.parameters
+        self.attempt = job.attempt
+        self.scratch = scratch
+        self.released = False
+        self.stop_requested = False
+        self._queue = queue
+        self._lease = job.lease
+        self._interval = heartbeat_seconds
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._changes: dict[str, Any] = {}
+        self._lines: list[tuple[float, str]] = []
+        self._points: list[tuple[str, int, float, float]] = []
+        self._done = threading.Event()
+        self._began = time.monotonic()
+        self._best = job.progress
+        self._first: float | None = None
+        self._reporter = threading.Thread(target=self._report_always, name="heartbeat", daemon=True)
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Says how much of the whole job is done, 0 to 1, and what it is doing; the time left is computed from it."""
+        fraction = min(max(float(fraction), 0.0), 1.0)
+        elapsed = time.monotonic() - self._began
+        if self._first is None or fraction <= self._first:
+            # A job that continues starts high, and some get ready for long: only what was done since tells the speed.
+            self._first, self._began, elapsed = fraction, time.monotonic(), 0.0
+        gained = fraction - self._first
+        changes: dict[str, Any] = {
+            "progress": fraction,
+            "message": message,
+            "remaining_seconds": (1.0 - fraction) / gained * elapsed if gained > 0 and elapsed > 0.5 else None,
+        }
+        if fraction > self._best:
+            self._best = fraction
+            changes["crashes"] = 0
+        with self._lock:
+            self._changes |= changes
+
+    def log(self, line: str) -> None:
+        """Adds a line to the job's log, which its users read: no host paths, no secrets."""
+        with self._lock:
+            self._lines.append((time.time(), line))
+
+    def record(self, step: int, **values: float) -> None:
+        """Adds a point to each of the named series, such as `record(120, loss=0.7, learning_rate=1e-4)`."""
+        now = time.time()
+        with self._lock:
+            self._points.extend((name, step, float(value), now) for name, value in values.items())
+
+    def check_stop(self) -> None:
+        """Call this between units of work.
+
+        Raises:
+            JobStopped: Somebody asked the job to stop.
+            JobReleased: The process shuts down.
+        """
+        if self.stop_requested:
+            raise JobStopped(self.id)
+        if self.released:
+            raise JobReleased(self.id)
+
+    def flush(self) -> None:
+        """Writes what was reported so far, and a heartbeat.
+
+        Raises:
+            LeaseLost: The job was given to another worker.
+        """
+        with self._flushing:
+            with self._lock:
+                changes, lines, points = self._changes, self._lines, self._points
+                self._changes, self._lines, self._points = {}, [], []
+            try:
+                self.stop_requested |= self._queue.report(self.id, self._lease, changes, lines=lines, points=points)
+            except sa.exc.DBAPIError:
+                with self._lock:  # not written: keep it for the next time
+                    self._changes = changes | self._changes
+                    self._lines[:0], self._points[:0] = lines, points
+                raise
+
+    def keep_reporting(self) -> Callable[[], None]:
+        """Starts the heartbeat; returns what ends it."""
+        self._reporter.start()
+
+        def end() -> None:
+            self._done.set()
+            self._reporter.join()
+
+        return end
+
+    def _report_always(self) -> None:
+        while not self._done.wait(self._interval):
+            try:
+                self.flush()
+            except LeaseLost:
+                # Another worker has the job: not one more byte may be written from here.
+                os._exit(75)
+            except sa.exc.DBAPIError:
+                logger.warning("the database cannot be reached; trying again", exc_info=True)

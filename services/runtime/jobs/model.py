@@ -1,0 +1,155 @@
+"""Jobs as rows: the tables, and a job as Python code sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData()
+
+JOBS = sa.Table(
+    "jobs",
+    METADATA,
+    sa.Column("id", sa.String(40), primary_key=True),
+    sa.Column("kind", sa.String(40)),
+    sa.Column("subject", sa.String(200)),
+    sa.Column("after", sa.JSON),
+    sa.Column("parameters", sa.JSON),
+    sa.Column("state", sa.String(10)),
+    sa.Column("progress", sa.Float),
+    sa.Column("message", sa.Text),
+    sa.Column("remaining_seconds", sa.Float),
+    sa.Column("attempt", sa.Integer),
+    sa.Column("crashes", sa.Integer),
+    sa.Column("stop_requested_at", sa.Float),
+    sa.Column("lease", sa.String(40)),
+    sa.Column("host", sa.String(255)),
+    sa.Column("pid", sa.Integer),
+    sa.Column("heartbeat_at", sa.Float),
+    sa.Column("error", sa.Text),
+    sa.Column("result", sa.JSON),
+    sa.Column("revision", sa.Integer),
+    sa.Column("created_at", sa.Float),
+    sa.Column("started_at", sa.Float),
+    sa.Column("ended_at", sa.Float),
+    sa.Column("updated_at", sa.Float),
+)
+JOB_LOG = sa.Table(
+    "job_log",
+    METADATA,
+    sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True),
+    sa.Column("job_id", sa.String(40)),
+    sa.Column("created_at", sa.Float),
+    sa.Column("text", sa.Text),
+)
+JOB_SERIES = sa.Table(
+    "job_series",
+    METADATA,
+    sa.Column("job_id", sa.String(40), primary_key=True),
+    sa.Column("name", sa.String(40), primary_key=True),
+    sa.Column("step", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("value", sa.Float),
+    sa.Column("created_at", sa.Float),
+)
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+ACTIVE = (JobState.QUEUED, JobState.RUNNING)
+ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.STOPPED)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of `jobs`. Times are seconds since 1970 (UTC).
+
+    Attributes:
+        id: Unique; sorts by creation time.
+        kind: What it does, e.g. `dataset.segment`; decides which service's workers take it.
+        subject: What it works on; later jobs can wait for all earlier ones on the same subject.
+        after: Ids of jobs that must have ended before this one starts.
+        parameters: What it was asked to do.
+        state: Where it stands.
+        progress: Share done, 0 to 1.
+        message: What it is doing, in words.
+        remaining_seconds: Estimated time to the end.
+        attempt: How often it was started.
+        crashes: How often in a row its worker died without making progress.
+        stop_requested_at: When somebody asked it to stop.
+        lease: Token of the worker that holds it; each of its writes names it, so that one that lost its job writes nothing.
+        host: Machine of that worker.
+        pid: Process of that worker.
+        heartbeat_at: When that worker last said that it lives.
+        error: What went wrong, in a sentence.
+        result: What it made.
+        revision: Counts the changes of the row.
+        created_at: When it was accepted.
+        started_at: When a worker first began.
+        ended_at: When it ended.
+        updated_at: When the row last changed.
+    """
+
+    id: str
+    kind: str
+    subject: str
+    after: list[str]
+    parameters: dict[str, Any]
+    state: JobState
+    progress: float
+    message: str
+    remaining_seconds: float | None
+    attempt: int
+    crashes: int
+    stop_requested_at: float | None
+    lease: str
+    host: str
+    pid: int | None
+    heartbeat_at: float | None
+    error: str
+    result: dict[str, Any] | None
+    revision: int
+    created_at: float
+    started_at: float | None
+    ended_at: float | None
+    updated_at: float
+
+    @classmethod
+    def from_row(cls, row: sa.Row[Any]) -> Job:
+        """Makes a job of a row of `jobs`."""
+        values = dict(row._mapping)
+        return cls(**{**values, "state": JobState(values["state"])})
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self.state in ENDED
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a job's log."""
+
+    sequence: int
+    created_at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class SeriesPoint:
+    """One point of a numeric series of a job."""
+
+    name: str
+    step: int
+    value: float
+    created_at: float

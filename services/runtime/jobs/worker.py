@@ -1,0 +1,97 @@
+"""The worker process: one job, from its lease to its end. Started as `python -m services.<name>.work JOB_ID LEASE`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from services.runtime.database import connect
+from services.runtime.errors import TimbreError
+from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
+from services.runtime.jobs.model import JobState
+from services.runtime.jobs.queue import JobQueue, LeaseLost
+from services.runtime.logs import set_up_logging
+from services.runtime.processes import PoolBroken
+from services.runtime.settings import JobSettings
+
+JobFunction = Callable[[JobContext], dict[str, Any]]
+
+logger = logging.getLogger(__name__)
+
+
+def work(functions: Mapping[str, JobFunction], settings: JobSettings, arguments: list[str] | None = None) -> None:
+    """Runs the job that the command line names.
+
+    Args:
+        functions: What does each kind of job.
+        settings: Where the database is, and how often to report.
+        arguments: Command line; by default the process's own.
+    """
+    parser = argparse.ArgumentParser(description="Runs one job that a service has claimed.")
+    parser.add_argument("job_id")
+    parser.add_argument("lease")
+    chosen = parser.parse_args(arguments)
+    set_up_logging(settings)
+    queue = JobQueue(connect(settings.database_url))
+    try:
+        run_job(queue, chosen.job_id, chosen.lease, functions, settings)
+    except LeaseLost:
+        logger.warning("job %s was given to another worker; this one ends", chosen.job_id)
+        raise SystemExit(75) from None
+
+
+def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, JobFunction], settings: JobSettings) -> None:
+    """Runs one job to its end and writes how it ended.
+
+    Raises:
+        LeaseLost: The job was given to another worker.
+    """
+    job = queue.start(job_id, lease)
+    scratch = settings.data_dir / "scratch" / job.id
+    scratch.mkdir(parents=True, exist_ok=True)
+    context = JobContext(queue, job, scratch, heartbeat_seconds=settings.heartbeat_seconds)
+    context.stop_requested = job.stop_requested_at is not None
+
+    def release(_signal: int, _frame: object) -> None:
+        context.released = True
+
+    signal.signal(signal.SIGTERM, release)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the service, which decides
+    end_reporting = context.keep_reporting()
+    try:
+        state, result, error = _call(functions[job.kind], context)
+    finally:
+        end_reporting()
+    context.flush()
+    if state is JobState.QUEUED:
+        queue.release(job.id, lease)
+        return
+    queue.finish(job.id, lease, state, result=result, error=error)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _call(function: JobFunction, context: JobContext) -> tuple[JobState, dict[str, Any], str]:
+    try:
+        context.check_stop()
+        return JobState.SUCCEEDED, function(context), ""
+    except JobStopped:
+        context.log("Stopped.")
+        return JobState.STOPPED, {}, ""
+    except JobReleased:
+        context.log("Interrupted by a shutdown; continues later.")
+        return JobState.QUEUED, {}, ""
+    except TimbreError as error:
+        context.log(error.message)
+        return JobState.FAILED, {}, error.message
+    except (LeaseLost, PoolBroken):
+        raise  # the latter counts like the death of this process: the job is picked up again
+    except Exception as error:
+        # The traceback is for the operator; users get a sentence without paths.
+        logger.exception("job %s failed", context.id)
+        sentence = f"The job failed unexpectedly ({type(error).__name__}): the log of the service says where."
+        context.log(sentence)
+        return JobState.FAILED, {}, sentence

@@ -1,0 +1,48 @@
+"""Logging to stdout: readable lines on a terminal, JSON in a cluster, the request id in every line of a request."""
+
+from __future__ import annotations
+
+import contextvars
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from services.runtime.settings import RuntimeSettings
+
+request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
+
+
+class _JsonFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if request := request_id.get():
+            line["request_id"] = request
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class _TextFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        request = request_id.get()
+        record.request = f" [{request}]" if request else ""
+        return super().format(record)
+
+
+def set_up_logging(settings: RuntimeSettings) -> None:
+    """Sends all log records of this process to stdout, in the format that the settings ask for."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        _JsonFormatter()
+        if settings.log_format == "json"
+        else _TextFormatter("%(asctime)s %(levelname)-7s %(name)s%(request)s %(message)s", datefmt="%H:%M:%S")
+    )
+    logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    for chatty in ("alembic", "urllib3", "httpx", "httpcore"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,0 +1,94 @@
+"""The gRPC server every service boots on: health, reflection, keepalive, message limits, graceful drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.runtime.errors import Unavailable
+from services.runtime.interceptors import ChassisInterceptor
+from services.runtime.settings import RuntimeSettings
+
+logger = logging.getLogger(__name__)
+
+# Requests carry names and figures, and uploads in chunks of at most 1 MiB; nothing legitimate is larger than this.
+MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+
+# The whole log of a long training comes in one reply.
+MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_REPLY_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients may ask that often whether we live
+    ("grpc.so_reuseport", 0),  # two services on one port would share its calls by chance
+)
+
+# Makes a servicer's registration on a server: `lambda server: add_XServicer_to_server(servicer, server)`.
+Register = Callable[[grpc.aio.Server], None]
+
+
+async def serve(
+    listen: str,
+    services: Mapping[str, Register],
+    settings: RuntimeSettings,
+    *,
+    background: Sequence[Coroutine[Any, Any, None]] = (),
+    on_ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Serves until SIGTERM or SIGINT, then lets the calls under way finish and the background tasks end.
+
+    Args:
+        listen: Address to bind, e.g. `127.0.0.1:50051`; port 0 takes a free one.
+        services: Full service name to its registration.
+        settings: Shared settings.
+        background: Tasks that run beside the server and are cancelled, and awaited, at its end.
+        on_ready: Called with the port once calls are answered.
+
+    Raises:
+        Unavailable: The address cannot be bound.
+    """
+    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=_OPTIONS)
+    healthy = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    for register in services.values():
+        register(server)
+    reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    try:
+        port = server.add_insecure_port(listen)
+    except RuntimeError as error:
+        for coroutine in background:
+            coroutine.close()
+        raise Unavailable(f"Cannot listen on {listen}: the port may be taken, choose another one.") from error
+    await server.start()
+    for name in ("", *services):
+        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(coroutine) for coroutine in background]
+    logger.info("serving %s on port %d", ", ".join(services), port)
+    on_ready(port)
+    waiter = asyncio.create_task(stop.wait())
+    # A background task that ends by itself has failed: better a restart than a service that does half its work.
+    await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    logger.info("stopping")
+    await healthy.enter_graceful_shutdown()
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(server.stop(settings.drain_grace_seconds), *tasks, return_exceptions=True)
+    waiter.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await waiter
+    logger.info("stopped")

@@ -1,0 +1,83 @@
+"""Settings that every process shares, read from the environment (prefix `TIMBRE_`) in `__main__` and passed down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.runtime.store import S3Credentials
+
+
+class RuntimeSettings(BaseSettings):
+    """Where things are kept, and how a process logs and works."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TIMBRE_", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+    )
+
+    data_dir: Path = Path(".timbre")
+    """One folder for everything that is kept on this machine. Default: `.timbre` in the folder the process starts in."""
+
+    storage_url: str = ""
+    """Object store: `file:///a/folder` or `s3://bucket?endpoint=http://host:port`. Default: `objects/` in the data folder."""
+
+    s3_access_key: SecretStr | None = None
+    """Access key of an `s3://` store. Default: none, then the usual AWS environment and files are asked."""
+
+    s3_secret_key: SecretStr | None = None
+    """Secret key of an `s3://` store."""
+
+    database_url: str = ""
+    """SQLAlchemy URL of the job database. Default: SQLite, `timbre.db` in the data folder."""
+
+    cache_dir: Path | None = None
+    """Models that were downloaded or made. Default: `cache/` in the data folder."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Log lines for people or, in a cluster, for machines."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least important level that is logged."""
+
+    drain_grace_seconds: float = 20.0
+    """How long a stopping process lets requests and workers finish before it ends them, in seconds."""
+
+    @model_validator(mode="after")
+    def _fill_places(self) -> Self:
+        self.data_dir = self.data_dir.expanduser().absolute()
+        self.storage_url = self.storage_url or (self.data_dir / "objects").as_uri()
+        self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'timbre.db'}"
+        self.cache_dir = (self.cache_dir or self.data_dir / "cache").expanduser().absolute()
+        return self
+
+    @property
+    def s3_credentials(self) -> S3Credentials | None:
+        """What signs requests to an `s3://` store, when both halves are set."""
+        if self.s3_access_key is None or self.s3_secret_key is None:
+            return None
+        return S3Credentials(self.s3_access_key.get_secret_value(), self.s3_secret_key)
+
+    @property
+    def models_dir(self) -> Path:
+        """Where downloaded and made models are kept."""
+        assert self.cache_dir is not None  # filled by the validator
+        return self.cache_dir
+
+
+class JobSettings(RuntimeSettings):
+    """How a service runs its jobs."""
+
+    heartbeat_seconds: float = 1.0
+    """How often a worker says that it lives, and writes progress and log lines, in seconds."""
+
+    heartbeat_timeout_seconds: float = 15.0
+    """A worker that was silent for this long counts as dead, and its job is picked up again, in seconds."""
+
+    stop_grace_seconds: float = 30.0
+    """How long a worker that was asked to stop may take to save before it is killed, in seconds."""
+
+    max_crashes: int = 5
+    """A job whose worker died this often in a row without making progress has failed."""
