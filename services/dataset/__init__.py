@@ -1,0 +1,1 @@
+"""The dataset service: recordings in, transcribed segments out."""

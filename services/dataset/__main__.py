@@ -1,0 +1,37 @@
+"""`python -m services.dataset`: the dataset service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from timbre.dataset.v1.dataset_pb2_grpc import add_DatasetServiceServicer_to_server
+from timbre.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
+
+from services.dataset.servicer import KINDS, DatasetServicer
+from services.dataset.settings import DatasetSettings
+from services.runtime.database import open_database
+from services.runtime.jobs import JobQueue
+from services.runtime.jobs.servicer import JobsServicer
+from services.runtime.jobs.supervisor import Supervisor
+from services.runtime.logs import set_up_logging
+from services.runtime.server import serve
+from services.runtime.store import open_store
+
+
+async def main(settings: DatasetSettings) -> None:
+    """Serves until it is told to stop."""
+    queue = JobQueue(open_database(settings.database_url))
+    supervisor = Supervisor(queue, "services.dataset.work", KINDS, settings.dataset_jobs, settings)
+    store = open_store(settings.storage_url, settings.s3_credentials)
+    servicer = DatasetServicer(settings, store, queue, supervisor)
+    services = {
+        "timbre.dataset.v1.DatasetService": lambda server: add_DatasetServiceServicer_to_server(servicer, server),
+        "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(JobsServicer(queue), server),
+    }
+    await serve(settings.dataset_listen, services, settings, background=[supervisor.run()])
+
+
+if __name__ == "__main__":
+    settings = DatasetSettings()
+    set_up_logging(settings)
+    asyncio.run(main(settings))

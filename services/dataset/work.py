@@ -1,0 +1,63 @@
+"""`python -m services.dataset.work JOB LEASE`: the worker process of the dataset service, for one job."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from services.dataset.settings import DatasetSettings
+from services.runtime.jobs import JobContext
+from services.runtime.jobs.worker import work
+from services.runtime.store import ObjectStore, open_store
+
+# Each job imports only what its own kind of work needs.
+
+
+def _download(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> dict[str, Any]:
+    from services.dataset.download import DownloadOptions
+    from services.dataset.pipeline.download import download_all
+
+    options = DownloadOptions(
+        hosts=settings.download_hosts,
+        allow_private=settings.download_allow_private,
+        max_bytes=settings.download_max_bytes,
+        max_seconds=settings.download_max_seconds,
+    )
+    return download_all(job, store, options, settings.download_parallel)
+
+
+def _import(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> dict[str, Any]:
+    from services.dataset.pipeline.archive import import_archive
+
+    return import_archive(job, store, max_bytes=settings.upload_max_bytes)
+
+
+def _segment(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> dict[str, Any]:
+    from services.dataset.pipeline.segment import segment
+
+    return segment(job, store, settings.workers)
+
+
+def _transcribe(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> dict[str, Any]:
+    from services.dataset.pipeline.transcribe import transcribe
+
+    return transcribe(job, store, settings.models_dir, settings.workers)
+
+
+_JOBS = {
+    "dataset.download": _download,
+    "dataset.import": _import,
+    "dataset.segment": _segment,
+    "dataset.transcribe": _transcribe,
+}
+
+
+def main() -> None:
+    """Runs the job that the command line names."""
+    settings = DatasetSettings()
+    store = open_store(settings.storage_url, settings.s3_credentials)
+    work({kind: partial(run, settings=settings, store=store) for kind, run in _JOBS.items()}, settings)
+
+
+if __name__ == "__main__":
+    main()
