@@ -1,0 +1,94 @@
+"""`python -m services.trainer.work JOB LEASE`: the worker process of the trainer service, for one training."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from services.dataset.layout import segment_key
+from services.dataset.manifest import iterate_segments
+from services.runtime.jobs import JobContext
+from services.runtime.jobs.worker import work
+from services.runtime.store import ObjectStore, open_store
+from services.trainer.admission import DatasetNotTranscribed
+from services.trainer.clips import Clip
+from services.trainer.options import TrainOptions
+from services.trainer.settings import TrainerSettings
+
+
+def train(job: JobContext, settings: TrainerSettings, store: ObjectStore) -> dict[str, Any]:
+    """Fine-tunes a model on the transcribed segments of a dataset.
+
+    Args:
+        job: Parameters as `services.trainer.requests.training_parameters` makes them.
+        settings: Which base model, and where models are kept.
+        store: The object store.
+
+    Raises:
+        DatasetNotTranscribed: No segment has a transcript and is not excluded.
+    """
+    parameters = job.parameters
+    folder = parameters["dataset_folder"]
+    clips = read_clips(store, folder, parameters["language"])
+    if not clips:
+        raise DatasetNotTranscribed(f"{folder} has no transcribed segments to train on: transcribe it first.")
+    job.log(f"{len(clips)} clips, {sum(clip.seconds for clip in clips) / 60:.1f} minutes, from {folder}.")
+    # After the cheap checks: this imports torch, and may make or fetch the base model.
+    from services.trainer.finetune import finetune
+    from services.xtts.base import resolve_base
+
+    base = resolve_base(
+        settings.base_model,
+        settings.models_dir,
+        accept_license=settings.accept_xtts_license,
+        on_progress=partial(_report_base, job),
+    )
+    options = TrainOptions(
+        epochs=parameters["epochs"],
+        batch_size=parameters["batch_size"],
+        learning_rate=parameters["learning_rate"],
+        use_deepspeed=parameters["use_deepspeed"],
+    )
+    return finetune(
+        job,
+        store,
+        clips=clips,
+        options=options,
+        base=base,
+        base_name=settings.base_model,
+        model_name=parameters["model_name"],
+        resume=parameters["resume"],
+    )
+
+
+def read_clips(store: ObjectStore, folder: str, language: str) -> list[Clip]:
+    """Returns what a dataset has to train on: its transcribed segments, without those that a person excluded."""
+    return [
+        Clip(
+            name=row.id,
+            key=segment_key(folder, row.id),
+            text=row.normalised or row.transcript or "",
+            source=row.source,
+            seconds=row.seconds,
+            language=row.language or language,
+            snr_db=row.snr_db,
+        )
+        for row in iterate_segments(store, folder)
+        if row.transcribed and not row.excluded
+    ]
+
+
+def _report_base(job: JobContext, fraction: float, message: str) -> None:
+    job.check_stop()
+    job.progress(0.0, f"base model: {message} ({fraction:.0%})")
+
+
+def main() -> None:
+    """Runs the job that the command line names."""
+    settings = TrainerSettings()
+    store = open_store(settings.storage_url, settings.s3_credentials)
+    work({"trainer.train": partial(train, settings=settings, store=store)}, settings)
+
+
+if __name__ == "__main__":
+    main()
