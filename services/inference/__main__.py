@@ -1,0 +1,57 @@
+"""`python -m services.inference`: the inference service."""
+
+from __future__ import annotations
+
+import asyncio
+
+from timbre.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+
+from services.inference.checkpoints import CheckpointFiles
+from services.inference.engine.interface import EngineLoader
+from services.inference.model_thread import ModelThread
+from services.inference.servicer import InferenceServicer
+from services.inference.settings import InferenceSettings
+from services.inference.voices import Voices
+from services.runtime.logs import set_up_logging
+from services.runtime.server import serve
+from services.runtime.store import open_store
+
+
+def make_loader(settings: InferenceSettings) -> EngineLoader:
+    """Gets the base model and returns what loads models; slow, and imports torch."""
+    from services.xtts.base import resolve_base
+
+    # First, so that a base that cannot be had is said at once: the import behind it takes 10 s.
+    base = resolve_base(settings.base_model, settings.models_dir, accept_license=settings.accept_xtts_license)
+    from services.inference.engine.coqui_engine import CoquiLoader
+
+    return CoquiLoader(base, settings.device)
+
+
+def make_servicer(settings: InferenceSettings) -> InferenceServicer:
+    """Puts the parts of the service together; nothing is loaded yet."""
+    store = open_store(settings.storage_url, settings.s3_credentials)
+    files = CheckpointFiles(store, settings.models_dir / "checkpoints", settings.cached_checkpoints)
+    voices = Voices(store, files, lambda: make_loader(settings), settings.loaded_models)
+    return InferenceServicer(settings, store, files, voices, ModelThread(settings.inference_queue))
+
+
+async def main(settings: InferenceSettings) -> None:
+    """Serves until it is told to stop."""
+    servicer = make_servicer(settings)
+    services = {
+        "timbre.inference.v1.InferenceService": lambda server: add_InferenceServiceServicer_to_server(servicer, server),
+    }
+    preloading = asyncio.create_task(servicer.preload()) if settings.preload else None
+    try:
+        await serve(settings.inference_listen, services, settings)
+    finally:
+        if preloading is not None:
+            preloading.cancel()
+        servicer.thread.close()
+
+
+if __name__ == "__main__":
+    settings = InferenceSettings()
+    set_up_logging(settings)
+    asyncio.run(main(settings))

@@ -1,0 +1,55 @@
+"""Writes finished audio into the object store, under names that tell when it was made and that nobody has taken."""
+
+from __future__ import annotations
+
+import io
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from services.inference.waveform import to_pcm16
+from services.runtime.store import ObjectExists, ObjectStore
+
+Samples = npt.NDArray[np.float32]
+
+
+def to_wav(samples: Samples, sample_rate: int) -> bytes:
+    """Returns a mono 16-bit WAV file."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, to_pcm16(samples), sample_rate, format="WAV", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample_rate: int) -> list[str]:
+    """Writes recordings that belong together as `<name>_20251206_143000.wav`, the time being the same in all, UTC.
+
+    Where one is taken, because another request was answered in the same second, all get six more digits.
+
+    Args:
+        store: Where to.
+        recordings: Start of the key, such as `inference/inference`, to samples.
+        sample_rate: Of the samples, Hz.
+
+    Returns:
+        The keys, in the order of the recordings.
+    """
+    stamp = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    wavs = [(name, to_wav(samples, sample_rate)) for name, samples in recordings.items()]
+    ending = stamp
+    while True:
+        keys: list[str] = []
+        try:
+            for name, wav in wavs:
+                key = f"{name}_{ending}.wav"
+                store.create(key, wav, content_type="audio/wav")
+                keys.append(key)
+        except ObjectExists:
+            for key in keys:
+                store.delete(key)
+            ending = f"{stamp}_{secrets.token_hex(3)}"
+        else:
+            return keys
