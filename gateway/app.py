@@ -1,0 +1,82 @@
+"""The gateway as an application: routes, errors, the OpenAPI document, and what lives as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from gateway import errors, pages, uploads
+from gateway.backends import open_backends
+from gateway.middleware import BodyLimit, RequestLog
+from gateway.routes import checkpoints, dataset, files, health, inference, jobs, training
+from gateway.settings import GatewaySettings
+from gateway.watch import Hub
+from services.runtime.store import open_store
+
+_DESCRIPTION = """\
+Turns recordings of a voice into a fine-tuned XTTS-v2 voice, and serves it:
+download or upload → segment → transcribe → train → listen and compare.
+
+Work that takes long runs as a job: its start is answered at once with a `job_id`, and `/training/jobs/{job_id}` and its
+`events` say how it stands. Every error is `{"detail": "<one sentence>", "reason": "<NAME>"}`.
+"""
+
+_ROUTERS = (dataset.router, training.router, checkpoints.router, inference.router, jobs.router, files.router, health.router)
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """Returns the application.
+
+    Args:
+        settings: Where the services and the object store are, and how long to wait for them.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.store = await asyncio.to_thread(open_store, settings.storage_url, settings.s3_credentials)
+        app.state.backends = open_backends(settings)
+        app.state.hub = Hub(app.state.backends)
+        yield
+        await app.state.hub.close()
+        await app.state.backends.close()
+
+    app = FastAPI(
+        title="Timbre",
+        version=version("timbre"),
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # pages.py serves it without loading anything from elsewhere
+        redoc_url=None,
+        generate_unique_id_function=_operation_id,
+    )
+    errors.install(app)
+    app.add_middleware(BodyLimit, largest=settings.max_json_bytes, streamed=uploads.PATHS)
+    app.add_middleware(RequestLog)
+    for router in _ROUTERS:
+        app.include_router(router)
+    pages.mount(app)
+    app.openapi = partial(_openapi, app.openapi)  # type: ignore[method-assign]  # as FastAPI's manual has it
+    return app
+
+
+def _openapi(generate: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Takes out the form of errors that FastAPI states for every route with a parameter: ours are `Problem`."""
+    document = generate()
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            if "HTTPValidationError" in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    return document
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

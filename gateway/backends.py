@@ -1,0 +1,195 @@
+"""The services behind the gateway: channels, stubs, and the one way to call them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+import grpc
+from fastapi import Request
+from google.protobuf.message import Message
+from grpc_health.v1 import health_pb2_grpc
+from timbre.dataset.v1 import dataset_pb2_grpc
+from timbre.inference.v1 import inference_pb2_grpc
+from timbre.jobs.v1 import jobs_pb2_grpc
+from timbre.trainer.v1 import trainer_pb2_grpc
+
+from gateway.settings import GatewaySettings
+from services.runtime.interceptors import REQUEST_ID_KEY
+from services.runtime.logs import request_id
+
+if TYPE_CHECKING:
+    from timbre.dataset.v1.dataset_pb2_grpc import DatasetServiceAsyncStub
+    from timbre.inference.v1.inference_pb2_grpc import InferenceServiceAsyncStub
+    from timbre.jobs.v1.jobs_pb2_grpc import JobsServiceAsyncStub
+    from timbre.trainer.v1.trainer_pb2_grpc import TrainerServiceAsyncStub
+
+# Whole logs and metrics of long trainings are the largest replies.
+_MAX_REPLY_BYTES = 64 * 1024 * 1024
+
+_CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", _MAX_REPLY_BYTES),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # gRPC waits up to 2 minutes before it looks again for a service that was away; one that restarts is back in seconds.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+)
+
+RequestT = TypeVar("RequestT", bound=Message)
+ReplyT = TypeVar("ReplyT", bound=Message)
+
+
+Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[RequestT, ReplyT]"
+"""A unary method of an asynchronous stub."""
+
+
+class CallFailed(Exception):
+    """A service answered with an error, or not at all.
+
+    Args:
+        service: Its name, e.g. `trainer`.
+        error: What gRPC says.
+        timeout_seconds: The deadline the call had.
+    """
+
+    def __init__(self, service: str, error: grpc.aio.AioRpcError, timeout_seconds: float | None = None) -> None:
+        super().__init__(f"{service}: {error.code().name}: {error.details()}")
+        self.service = service
+        self.error = error
+        self.timeout_seconds = timeout_seconds
+
+
+class ClientGone(Exception):
+    """The client hung up before its answer was there; nobody is left to read one."""
+
+
+@dataclass(frozen=True)
+class Backends:
+    """Stubs for every service, over one channel each.
+
+    Attributes:
+        settings: Addresses and deadlines.
+        channels: Name of a service to its channel.
+        dataset: The dataset service.
+        trainer: The trainer service.
+        inference: The inference service.
+        jobs: The jobs, as served by the dataset service, then by the trainer: both answer for every job.
+        health: Name of a service to its health service.
+    """
+
+    settings: GatewaySettings
+    channels: dict[str, grpc.aio.Channel]
+    dataset: DatasetServiceAsyncStub
+    trainer: TrainerServiceAsyncStub
+    inference: InferenceServiceAsyncStub
+    jobs: tuple[JobsServiceAsyncStub, ...]
+    health: dict[str, Any] = field(default_factory=dict)
+
+    async def call(self, method: Method[RequestT, ReplyT], request: RequestT, timeout: float | None = None) -> ReplyT:
+        """Calls a method with a deadline and the id of the HTTP request.
+
+        Args:
+            method: A unary method of one of the stubs.
+            request: What to ask.
+            timeout: Deadline in seconds; by default the settings' for quick calls.
+
+        Raises:
+            CallFailed: The service answered with an error, or not at all.
+        """
+        timeout = timeout or self.settings.call_timeout_seconds
+        try:
+            return await method(request, timeout=timeout, metadata=call_metadata())
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(service_of(request), error, timeout) from error
+
+    async def call_while_connected(
+        self, http: Request, method: Method[RequestT, ReplyT], request: RequestT, timeout: float
+    ) -> ReplyT:
+        """Calls a method that computes for long, and cancels it when the HTTP client hangs up.
+
+        Args:
+            http: The request to answer; its body must have been read.
+            method: A unary method of one of the stubs.
+            request: What to ask.
+            timeout: Deadline in seconds.
+
+        Raises:
+            CallFailed: The service answered with an error, or not at all.
+            ClientGone: The client hung up.
+        """
+        rpc = asyncio.create_task(self.call(method, request, timeout))
+        hang_up = asyncio.create_task(_hung_up(http))
+        try:
+            await asyncio.wait({rpc, hang_up}, return_when=asyncio.FIRST_COMPLETED)
+            if not rpc.done():
+                raise ClientGone
+            return rpc.result()
+        finally:
+            for task in (rpc, hang_up):
+                task.cancel()
+                with suppress(asyncio.CancelledError, CallFailed):
+                    await task
+
+    async def call_jobs(self, name: str, request: Message) -> Any:
+        """Calls a method of the jobs service at the first of the services behind it that can be reached.
+
+        Args:
+            name: The method, e.g. `GetJob`.
+            request: What to ask.
+
+        Raises:
+            CallFailed: A service answered with an error, or none could be reached.
+        """
+        *others, last = self.jobs
+        for stub in others:
+            try:
+                return await self.call(getattr(stub, name), request)
+            except CallFailed as failed:
+                if failed.error.code() is not grpc.StatusCode.UNAVAILABLE:
+                    raise
+        return await self.call(getattr(last, name), request)
+
+    async def close(self) -> None:
+        """Closes the channels; calls under way end as cancelled."""
+        await asyncio.gather(*(channel.close() for channel in self.channels.values()))
+
+
+def open_backends(settings: GatewaySettings) -> Backends:
+    """Opens a channel to each service; it connects on first use. To be called in a running event loop."""
+    addresses = {
+        "dataset": settings.dataset_address,
+        "trainer": settings.trainer_address,
+        "inference": settings.inference_address,
+    }
+    channels = {name: grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) for name, address in addresses.items()}
+    return Backends(
+        settings=settings,
+        channels=channels,
+        dataset=dataset_pb2_grpc.DatasetServiceStub(channels["dataset"]),
+        trainer=trainer_pb2_grpc.TrainerServiceStub(channels["trainer"]),
+        inference=inference_pb2_grpc.InferenceServiceStub(channels["inference"]),
+        jobs=tuple(jobs_pb2_grpc.JobsServiceStub(channels[name]) for name in ("dataset", "trainer")),
+        health={name: health_pb2_grpc.HealthStub(channel) for name, channel in channels.items()},
+    )
+
+
+def call_metadata() -> tuple[tuple[str, str], ...]:
+    """Returns what goes with every call: the id of the HTTP request that caused it."""
+    identifier = request_id.get()
+    return ((REQUEST_ID_KEY, identifier),) if identifier else ()
+
+
+def service_of(request: Message) -> str:
+    """Returns the name of the service that a message belongs to: `trainer` for `timbre.trainer.v1`."""
+    return request.DESCRIPTOR.file.package.split(".")[1]
+
+
+async def _hung_up(http: Request) -> None:
+    while (await http.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,99 @@
+"""What happens around every HTTP request: an id, which goes on to the services, one log line, a bound on JSON bodies.
+
+Plain ASGI: Starlette's base class for middleware would add a task and two queues to every request.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Collection
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.runtime.logs import request_id
+
+logger = logging.getLogger("timbre.http")
+
+REQUEST_ID_HEADER = "X-Request-ID"
+
+_QUIET = ("/healthz", "/readyz")
+_USABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RequestLog:
+    """Takes the client's request id or makes one, returns it in the response, and logs each request in one line."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.perf_counter(), 500
+        identifier = _sent_id(scope) or secrets.token_hex(8)
+        request_id.set(identifier)  # the server runs each request in a context of its own
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers[REQUEST_ID_HEADER] = identifier
+                headers["X-Content-Type-Options"] = "nosniff"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
+            milliseconds = 1000 * (time.perf_counter() - began)
+            # the raw path, still encoded: a decoded one could carry line ends into the log
+            path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+            logger.log(level, "%s %s %d %.1f ms", scope["method"], path, status, milliseconds)
+
+
+class BodyLimit:
+    """Refuses bodies that are too large to be JSON that anybody meant to send.
+
+    FastAPI's own `max_body_size` answers in plain text when Content-Length alone tells.
+
+    Args:
+        app: What is wrapped.
+        largest: Bytes that a body may have.
+        streamed: Paths whose bodies are passed on as they come, and bounded by whoever takes them.
+    """
+
+    def __init__(self, app: ASGIApp, largest: int, streamed: Collection[str]) -> None:
+        self._app, self._largest, self._streamed = app, largest, streamed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or scope["path"] in self._streamed:
+            await self._app(scope, receive, send)
+            return
+        read = 0
+
+        async def receive_within_limit() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._largest:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, receive_within_limit, send)
+
+
+def _sent_id(scope: Scope) -> str:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            text: str = value.decode("latin-1")
+            return text if _USABLE_ID.fullmatch(text) else ""
+    return ""

@@ -1,0 +1,287 @@
+"""Between protos and the JSON of the HTTP interface: one pure function a direction and message."""
+
+# ruff: noqa: D103 - the names and types of these functions say all there is to say
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from google.protobuf.struct_pb2 import Struct, Value
+from google.protobuf.timestamp_pb2 import Timestamp
+from timbre.dataset.v1 import dataset_pb2
+from timbre.inference.v1 import inference_pb2
+from timbre.jobs.v1 import jobs_pb2
+from timbre.trainer.v1 import trainer_pb2
+
+from gateway.schemas import dataset, inference, jobs, training
+
+MEBIBYTE = 1024 * 1024
+
+_JOB_STATES: dict[jobs_pb2.JobState.ValueType, jobs.JobState] = {
+    jobs_pb2.JOB_STATE_QUEUED: "queued",
+    jobs_pb2.JOB_STATE_RUNNING: "running",
+    jobs_pb2.JOB_STATE_SUCCEEDED: "succeeded",
+    jobs_pb2.JOB_STATE_FAILED: "failed",
+    jobs_pb2.JOB_STATE_STOPPED: "stopped",
+}
+JOB_STATE_NUMBERS = {name: number for number, name in _JOB_STATES.items()}
+
+TrainingState = Literal["idle", "running", "completed", "failed", "stopped"]
+_TRAINING_STATES: dict[int, TrainingState] = {
+    trainer_pb2.TRAINING_STATE_IDLE: "idle",
+    trainer_pb2.TRAINING_STATE_RUNNING: "running",
+    trainer_pb2.TRAINING_STATE_COMPLETED: "completed",
+    trainer_pb2.TRAINING_STATE_FAILED: "failed",
+    trainer_pb2.TRAINING_STATE_STOPPED: "stopped",
+}
+
+
+# ── dataset ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def download_request(body: dataset.DownloadRequest) -> dataset_pb2.StartDownloadRequest:
+    return dataset_pb2.StartDownloadRequest(urls=body.urls, folder=body.folder)
+
+
+def download_started(reply: dataset_pb2.StartDownloadResponse) -> dataset.DownloadStarted:
+    return dataset.DownloadStarted(videos=reply.video_count, output_folder=reply.output_folder, job_id=reply.job_id)
+
+
+def segment_request(body: dataset.SegmentRequest) -> dataset_pb2.StartSegmentationRequest:
+    return dataset_pb2.StartSegmentationRequest(
+        folder=body.folder,
+        min_duration_seconds=body.min_duration,
+        max_duration_seconds=body.max_duration,
+        vad_threshold_db=body.vad_threshold,
+    )
+
+
+def segment_started(reply: dataset_pb2.StartSegmentationResponse) -> dataset.SegmentStarted:
+    return dataset.SegmentStarted(input_folder=reply.input_folder, output_folder=reply.output_folder, job_id=reply.job_id)
+
+
+def transcribe_request(body: dataset.TranscribeRequest) -> dataset_pb2.StartTranscriptionRequest:
+    return dataset_pb2.StartTranscriptionRequest(
+        folder=body.folder, language=body.language, model=body.model or "", force=body.force
+    )
+
+
+def transcribe_started(reply: dataset_pb2.StartTranscriptionResponse) -> dataset.TranscribeStarted:
+    return dataset.TranscribeStarted(folder=reply.folder, job_id=reply.job_id)
+
+
+def uploaded_file(name: str, reply: dataset_pb2.UploadRecordingResponse) -> dataset.UploadedFile:
+    return dataset.UploadedFile(
+        name=name,
+        status="existed" if reply.existed else "stored",
+        source=reply.source,
+        path=reply.key,
+        duration=reply.duration_seconds,
+        size=reply.size_bytes,
+    )
+
+
+def import_started(folder: str, reply: dataset_pb2.UploadArchiveResponse) -> dataset.ImportStarted:
+    return dataset.ImportStarted(folder=folder, job_id=reply.job_id)
+
+
+def dataset_stats(reply: dataset_pb2.GetDatasetStatsResponse) -> dataset.DatasetStats:
+    return dataset.DatasetStats(**_figures(reply))
+
+
+def dataset_files(reply: dataset_pb2.ListDatasetFilesResponse) -> dataset.DatasetFiles:
+    files = [dataset.DatasetFile(name=file.name, size=file.size_bytes, path=file.path) for file in reply.files]
+    return dataset.DatasetFiles(files=files, total=reply.total_count)
+
+
+def datasets(reply: dataset_pb2.ListDatasetsResponse) -> dataset.Datasets:
+    return dataset.Datasets(datasets=[dataset.Dataset(folder=one.folder, **_figures(one.stats)) for one in reply.datasets])
+
+
+def _figures(stats: dataset_pb2.GetDatasetStatsResponse) -> dict[str, Any]:
+    return {
+        "files": stats.file_count,
+        "total_hours": stats.total_hours,
+        "transcribed_percent": stats.transcribed_percent,
+        "sources": stats.source_count,
+        "excluded": stats.excluded_count,
+        "flagged": stats.flagged_count,
+    }
+
+
+# ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def training_request(body: training.TrainingRequest) -> trainer_pb2.StartTrainingRequest:
+    return trainer_pb2.StartTrainingRequest(
+        model_name=body.model_name,
+        dataset_folder=body.dataset_folder,
+        epochs=body.epochs,
+        batch_size=body.batch_size,
+        learning_rate=body.learning_rate,
+        use_deepspeed=body.use_deepspeed,
+        resume=body.resume,
+        overwrite=body.overwrite,
+        language=body.language,
+    )
+
+
+def training_started(reply: trainer_pb2.StartTrainingResponse) -> training.TrainingStarted:
+    return training.TrainingStarted(model_name=reply.model_name, output_folder=reply.output_folder, job_id=reply.job_id)
+
+
+def training_stopped(reply: trainer_pb2.StopTrainingResponse) -> training.TrainingStopped:
+    del reply  # the documented answer names no job
+    return training.TrainingStopped()
+
+
+def training_status(reply: trainer_pb2.GetTrainingStatusResponse) -> training.TrainingStatus:
+    return training.TrainingStatus(
+        state=_TRAINING_STATES[reply.state],
+        epoch=reply.epoch,
+        total_epochs=reply.total_epochs,
+        loss=reply.loss if reply.HasField("loss") else None,
+        progress=reply.progress_percent,
+        logs="\n".join(reply.log_lines),
+    )
+
+
+def training_logs(reply: trainer_pb2.GetTrainingLogsResponse) -> training.TrainingLogs:
+    return training.TrainingLogs(logs="\n".join(reply.log_lines))
+
+
+def training_metrics(reply: trainer_pb2.GetTrainingMetricsResponse) -> training.TrainingMetrics:
+    series = {
+        one.name: training.Series(
+            steps=[point.step for point in one.points],
+            values=[point.value for point in one.points],
+            times=[_seconds(point.create_time) for point in one.points],
+        )
+        for one in reply.series
+    }
+    return training.TrainingMetrics(model_name=reply.model_name, series=series)
+
+
+def checkpoint(message: trainer_pb2.Checkpoint) -> training.Checkpoint:
+    return training.Checkpoint(
+        name=message.name,
+        path=message.path,
+        epoch=message.epoch,
+        date=message.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
+        size_mb=round(message.size_bytes / MEBIBYTE, 2),
+        model_name=message.model_name,
+    )
+
+
+# ── inference ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def checkpoint_loaded(reply: inference_pb2.LoadCheckpointResponse) -> training.CheckpointLoaded:
+    return training.CheckpointLoaded(checkpoint=reply.checkpoint)
+
+
+def synthesis_request(body: inference.SynthesisRequest) -> inference_pb2.SynthesizeRequest:
+    parameters = inference_pb2.SpeechParameters(
+        checkpoint=body.checkpoint,
+        text=body.text,
+        temperature=body.temperature,
+        speed=body.speed,
+        language=body.language or "",
+        speaker=body.speaker or "",
+        seed=body.seed,
+    )
+    return inference_pb2.SynthesizeRequest(parameters=parameters)
+
+
+def synthesized(body: inference.SynthesisRequest, reply: inference_pb2.SynthesizeResponse) -> inference.Synthesized:
+    return inference.Synthesized(
+        audio_url=file_url(reply.audio_key),
+        text=body.text,
+        duration=reply.duration_seconds,
+        real_time_factor=reply.real_time_factor,
+    )
+
+
+def comparison_request(body: inference.ComparisonRequest) -> inference_pb2.CompareCheckpointRequest:
+    return inference_pb2.CompareCheckpointRequest(
+        checkpoint=body.checkpoint, text=body.text, language=body.language or "", seed=body.seed
+    )
+
+
+def comparison(reply: inference_pb2.CompareCheckpointResponse) -> inference.Comparison:
+    return inference.Comparison(
+        base_audio=file_url(reply.base_audio_key),
+        finetuned_audio=file_url(reply.finetuned_audio_key),
+        similarity=reply.similarity,
+        mfcc_score=reply.mfcc_score,
+        base_similarity=reply.base_similarity,
+        base_mfcc_score=reply.base_mfcc_score,
+    )
+
+
+def file_url(key: str) -> str:
+    """Returns where an object is served; keys are made of characters that a URL takes as they are."""
+    return f"/files/{key}"
+
+
+# ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def job(message: jobs_pb2.Job) -> jobs.Job:
+    return jobs.Job(
+        id=message.id,
+        kind=message.kind,
+        subject=message.subject,
+        state=_JOB_STATES[message.state],
+        # rounding must not make 100 of what has not ended
+        progress=100.0 if message.progress >= 1 else min(round(100 * message.progress, 1), 99.9),
+        message=message.message,
+        remaining_seconds=message.remaining_seconds if message.HasField("remaining_seconds") else None,
+        attempts=message.attempt_count,
+        stop_requested=message.stop_requested,
+        error=message.error or None,
+        parameters=plain(message.parameters),
+        result=plain(message.result) if message.HasField("result") else None,
+        created_at=_moment(message.create_time),
+        started_at=_moment(message.start_time) if message.HasField("start_time") else None,
+        ended_at=_moment(message.end_time) if message.HasField("end_time") else None,
+    )
+
+
+def job_list(reply: jobs_pb2.ListJobsResponse) -> jobs.Jobs:
+    return jobs.Jobs(jobs=[job(one) for one in reply.jobs], total=reply.total_count)
+
+
+def job_log(job_id: str, after: int, reply: jobs_pb2.GetJobLogResponse) -> jobs.JobLog:
+    last = reply.lines[-1].sequence if reply.lines else after
+    return jobs.JobLog(job_id=job_id, logs="\n".join(line.text for line in reply.lines), last_sequence=last)
+
+
+def plain(struct: Struct) -> dict[str, Any]:
+    """Returns a struct as JSON has it; whole numbers, which it holds as doubles, become integers again."""
+    return {name: _plain_value(value) for name, value in struct.fields.items()}
+
+
+def _plain_value(value: Value) -> Any:
+    match value.WhichOneof("kind"):
+        case "struct_value":
+            return plain(value.struct_value)
+        case "list_value":
+            return [_plain_value(item) for item in value.list_value.values]
+        case "number_value":
+            number = value.number_value
+            return int(number) if number.is_integer() and abs(number) < 2**53 else number
+        case "string_value":
+            return value.string_value
+        case "bool_value":
+            return value.bool_value
+    return None
+
+
+def _seconds(stamp: Timestamp) -> float:
+    return stamp.seconds + stamp.nanos / 1e9
+
+
+def _moment(stamp: Timestamp) -> datetime:
+    return stamp.ToDatetime(tzinfo=UTC)

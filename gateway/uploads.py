@@ -1,0 +1,216 @@
+"""Uploads: from the parts of an HTTP form to the streaming calls of the dataset service, without keeping the bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from typing import IO, Any, TypeVar
+
+import grpc
+from fastapi import Request
+from fastapi.responses import Response
+from timbre.dataset.v1 import dataset_pb2
+
+from gateway import translate
+from gateway.backends import Backends, CallFailed, call_metadata
+from gateway.errors import Failure, of_call
+from gateway.multipart import Event, Field, FileEnd, FileStart, read_form
+from gateway.reply import reply
+from gateway.schemas import dataset
+from services.runtime.errors import InvalidArgument
+
+PATHS = ("/training/dataset/upload", "/training/dataset/import")
+"""Where uploads go; the dataset service bounds them, and knows what it takes."""
+
+# The service takes at most 1 MiB a message; larger pieces than these gain nothing.
+_CHUNK_BYTES = 256 * 1024
+
+RequestT = TypeVar("RequestT", dataset_pb2.UploadRecordingRequest, dataset_pb2.UploadArchiveRequest)
+ReplyT = TypeVar("ReplyT", dataset_pb2.UploadRecordingResponse, dataset_pb2.UploadArchiveResponse)
+
+
+def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": required}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+_FOLDER = {"type": "string", "description": "The dataset.", "examples": [dataset.DEFAULT_FOLDER]}
+_FILE = {"type": "string", "format": "binary"}
+
+RECORDINGS_FORM = _form(
+    {"folder": _FOLDER, "files": {"type": "array", "items": _FILE, "description": "One or many recordings."}},
+    ["folder", "files"],
+)
+"""The form of an upload, for the OpenAPI document."""
+
+ARCHIVE_FORM = _form(
+    {
+        "folder": _FOLDER,
+        "language": {"type": "string", "default": "pt", "description": "ISO 639-1 code of the transcripts' language."},
+        "file": _FILE | {"description": "The archive."},
+    },
+    ["folder", "file"],
+)
+"""The form of an import, likewise."""
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    """A file of a form that is being sent.
+
+    Attributes:
+        name: Its own name.
+        fields: The fields of the form, the folder among them.
+        chunks: Its bytes.
+    """
+
+    name: str
+    fields: dict[str, str]
+    chunks: AsyncIterator[bytes]
+
+
+async def store_recordings(request: Request, services: Backends) -> Response:
+    """Stores the files of a form as recordings; answers with what became of each.
+
+    Raises:
+        InvalidArgument: The form is malformed, names no folder or holds no file.
+    """
+    results: list[dataset.UploadedFile] = []
+    failures: list[Failure] = []
+    folder = ""
+    async for file in _files(request, "files"):
+        folder = file.fields["folder"]
+        header = dataset_pb2.UploadHeader(folder=folder, filename=file.name)
+        first = dataset_pb2.UploadRecordingRequest(header=header)
+        try:
+            stored = await _send(services, services.dataset.UploadRecording, first, file.chunks)
+            results.append(translate.uploaded_file(file.name, stored))
+        except CallFailed as failed:
+            failures.append(of_call(failed))
+            results.append(dataset.UploadedFile(name=file.name, status="failed", detail=failures[-1].detail))
+    if len(failures) < len(results):
+        return reply(dataset.Uploaded(folder=folder, files=results))
+    files = [result.model_dump() for result in results]
+    return replace(failures[0], extra={"files": files}).response()
+
+
+async def store_archive(request: Request, services: Backends) -> dataset.ImportStarted:
+    """Stores the one file of a form as an archive and has it imported.
+
+    Raises:
+        InvalidArgument: The form is malformed, names no folder or holds no file.
+        CallFailed: The service refused it.
+    """
+    async for file in _files(request, "file"):
+        folder, language = file.fields["folder"], file.fields.get("language", "")
+        header = dataset_pb2.UploadHeader(folder=folder, filename=file.name, language=language)
+        first = dataset_pb2.UploadArchiveRequest(header=header)
+        accepted = await _send(services, services.dataset.UploadArchive, first, file.chunks)
+        return translate.import_started(folder, accepted)
+    raise AssertionError("_files yields a file or raises")
+
+
+async def _files(request: Request, field: str) -> AsyncIterator[_Incoming]:
+    """Yields the files of a form, whatever the fields they stand in, as their bytes arrive.
+
+    The folder may follow the files, as some clients send it: those are then kept on disk until it is known.
+
+    Raises:
+        InvalidArgument: The form is malformed, names no folder or holds no file.
+    """
+    fields: dict[str, str] = {}
+    early: list[tuple[str, IO[bytes]]] = []
+    found = False
+    events = read_form(request)
+    try:
+        async for event in events:
+            if isinstance(event, Field):
+                fields[event.name] = event.value
+            elif isinstance(event, FileStart):
+                chunks = _until_end(events)
+                if event.filename and "folder" in fields:
+                    found = True
+                    yield _Incoming(event.filename, fields, chunks)
+                elif event.filename:
+                    early.append((event.filename, await _keep(chunks)))
+                async for _ in chunks:  # what a call that failed has not taken, or a file input that was left empty
+                    pass
+        _require("folder" in fields, "folder", "name the dataset, such as datasets/my_voice")
+        _require(found or bool(early), field, "send at least one file")
+        for name, kept in early:
+            yield _Incoming(name, fields, _read(kept))
+    finally:
+        for _, kept in early:
+            kept.close()
+
+
+def _require(given: bool, field: str, message: str) -> None:
+    if not given:
+        raise InvalidArgument(f"{field} is missing: {message}.", reason="INVALID_ARGUMENT", fields={field: message})
+
+
+async def _until_end(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+    async for event in events:
+        if isinstance(event, FileEnd):
+            return
+        assert isinstance(event, bytes)  # nothing else comes between the start and the end of a file
+        yield event
+
+
+async def _keep(chunks: AsyncIterator[bytes]) -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever asked for it
+    try:
+        async for piece in _in_pieces(chunks):
+            await asyncio.to_thread(file.write, piece)
+    except BaseException:
+        file.close()
+        raise
+    file.seek(0)
+    return file
+
+
+async def _read(file: IO[bytes]) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+        yield piece
+
+
+async def _in_pieces(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Joins small chunks, so that there are fewer messages and writes."""
+    gathered = bytearray()
+    async for chunk in chunks:
+        gathered += chunk
+        while len(gathered) >= _CHUNK_BYTES:
+            yield bytes(gathered[:_CHUNK_BYTES])
+            del gathered[:_CHUNK_BYTES]
+    if gathered:
+        yield bytes(gathered)
+
+
+async def _send(
+    services: Backends,
+    method: grpc.aio.StreamUnaryMultiCallable[RequestT, ReplyT],
+    first: RequestT,
+    chunks: AsyncIterator[bytes],
+) -> ReplyT:
+    """Streams a header and the bytes that follow it to a method.
+
+    Raises:
+        CallFailed: The service refused it, or cannot be reached.
+    """
+    timeout = services.settings.upload_timeout_seconds
+    call = method(timeout=timeout, metadata=call_metadata())
+    try:
+        try:
+            await call.write(first)
+            async for piece in _in_pieces(chunks):
+                await call.write(type(first)(chunk=piece))
+            await call.done_writing()
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            pass  # the call has ended already: awaiting it says how
+        return await call
+    except grpc.aio.AioRpcError as error:
+        raise CallFailed("dataset", error, timeout) from error
+    finally:
+        call.cancel()  # when the client hung up, or sent something else than a form; otherwise it has ended
