@@ -1,0 +1,75 @@
+"""The `timbre` command. It imports next to nothing, so that help comes at once; each command imports what it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Turn recordings of a voice into a fine-tuned XTTS-v2 voice, and serve it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _timbre() -> None:
+    # Its presence makes typer expect the name of a command, however few there are.
+    pass
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(envvar="TIMBRE_HOST", help="Address the gateway listens on.")] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(envvar="TIMBRE_PORT", min=0, max=65_535, help="Port of the gateway; 0 takes a free one.")
+    ] = 8000,
+    data_dir: Annotated[
+        Path, typer.Option(envvar="TIMBRE_DATA_DIR", help="Folder for everything that is kept on this machine.")
+    ] = Path(".timbre"),
+) -> None:
+    """Start the gateway and the three services, until Ctrl-C."""
+    from pydantic import ValidationError
+
+    from services.runtime.errors import TimbreError
+    from services.runtime.logs import set_up_logging
+    from services.runtime.settings import RuntimeSettings
+    from timbre.serve import serve as run
+
+    try:
+        settings = RuntimeSettings(data_dir=data_dir)
+    except ValidationError as error:
+        for flaw in error.errors():
+            typer.echo(f"TIMBRE_{'_'.join(map(str, flaw['loc'])).upper()}: {flaw['msg']}", err=True)
+        raise typer.Exit(2) from None
+    set_up_logging(settings)
+    try:
+        run(settings, host, port)
+    except TimbreError as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def demo(
+    model: Annotated[
+        str, typer.Option(help="Base model: tiny (a stand-in, nothing is downloaded), xtts_v2, or the path of a folder.")
+    ] = "tiny",
+    output: Annotated[Path, typer.Option(help="Folder for what it makes; emptied first.")] = Path("demo-output"),
+) -> None:
+    """Run the whole workflow through the HTTP API, on speech made for it."""
+    from timbre.demo.api import DemoFailed
+    from timbre.demo.run import run_demo
+
+    try:
+        run_demo(model, output)
+    except DemoFailed as error:
+        typer.echo(f"The demonstration failed: {error}\nWhat the services said is in {output / 'stack.log'}.", err=True)
+        raise typer.Exit(1) from None
+
+
+if __name__ == "__main__":
+    app()

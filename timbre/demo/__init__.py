@@ -1,0 +1,1 @@
+"""Speech that needs no recording: what the demonstration and the tests work on."""
