@@ -1,0 +1,157 @@
+"""The documented workflow through the gateway of a real stack, each answer held against the documents."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+
+import numpy as np
+import pytest
+import requests
+import soundfile as sf
+
+from tests.e2e.stack import Stack
+
+FOLDER = "datasets/my_voice"
+MODEL = "my_voice_model"
+
+
+def test_the_workflow_step_by_step(stack: Stack, media: str) -> None:
+    idle = {"state": "idle", "epoch": 0, "total_epochs": 0, "loss": None, "progress": 0, "logs": ""}
+    assert stack.get("/training/status").items() >= idle.items()
+    assert stack.get("/training/dataset/stats", folder=FOLDER).items() >= {"files": 0, "total_hours": 0.0}.items()
+
+    urls = [f"{media}/voice-1.wav", f"{media}/voice-2.wav"]
+    started = stack.post("/training/dataset/download", {"urls": urls, "folder": FOLDER})
+    assert started.items() >= {"status": "started", "videos": 2, "output_folder": f"{FOLDER}/raw"}.items()
+    # Each next step may be asked for at once: it waits for the one before.
+    segmented = stack.post("/training/dataset/segment", {"folder": FOLDER})
+    assert (
+        segmented.items()
+        >= {
+            "status": "started",
+            "input_folder": f"{FOLDER}/raw",
+            "output_folder": f"{FOLDER}/segments",
+        }.items()
+    )
+    transcribed = stack.post("/training/dataset/transcribe", {"folder": FOLDER})
+    assert transcribed.items() >= {"status": "started", "folder": f"{FOLDER}/segments"}.items()
+    training = stack.post(
+        "/training/start", {"model_name": MODEL, "dataset_folder": FOLDER, "epochs": 10, "batch_size": 4, "learning_rate": 1e-3}
+    )
+    assert (
+        training.items()
+        >= {
+            "status": "started",
+            "model_name": MODEL,
+            "output_folder": f"train/output/{MODEL}",
+        }.items()
+    )
+    refused = stack.post("/training/start", {"model_name": "other", "dataset_folder": FOLDER, "epochs": 10}, status=400)
+    assert "running" in refused["detail"]
+
+    assert stack.done(started["job_id"])["result"]["stored"] == 2
+    stack.done(segmented["job_id"])
+    stack.done(transcribed["job_id"])
+    stats = stack.get("/training/dataset/stats", folder=FOLDER)
+    assert stats["files"] > 5
+    assert stats["total_hours"] == pytest.approx(stats["files"] * 9.5 / 3600, rel=0.4)
+    assert stats["transcribed_percent"] == 100.0
+    files = stack.get("/training/dataset/files", folder=FOLDER, limit=3)["files"]
+    assert [file["name"] for file in files] == ["segment_00001.wav", "segment_00002.wav", "segment_00003.wav"]
+    assert files[0]["path"] == f"{FOLDER}/segments/segment_00001.wav"
+    metadata = (stack.data_dir / "objects" / FOLDER / "metadata.csv").read_text(encoding="utf-8").splitlines()
+    assert len(metadata) == stats["files"]
+    assert all(re.fullmatch(r"segment_\d{5}\|[^|]+\|[^|\d]+", line) for line in metadata)
+
+    stack.done(training["job_id"], seconds=600)
+    status = stack.get("/training/status")
+    assert (status["state"], status["epoch"], status["total_epochs"], status["progress"]) == ("completed", 10, 10, 100)
+    assert re.search(r"^Epoch 10/10 - Loss: \d+\.\d{4}$", status["logs"], re.MULTILINE)
+    assert len(status["logs"].splitlines()) <= 50
+    assert status["loss"] > 0
+    assert "Epoch 1/10" in stack.get("/training/logs")["logs"]
+    series = stack.get("/training/metrics", model_name=MODEL)
+    assert "loss" in str(series)
+
+    checkpoints = stack.get("/training/checkpoints", model_name=MODEL)
+    newest = checkpoints[0]
+    assert (newest["name"], newest["epoch"]) == ("checkpoint_epoch_10", 10)
+    assert newest["path"] == f"train/output/{MODEL}/checkpoints/checkpoint_epoch_10.pth"
+    size = (stack.data_dir / "objects" / newest["path"]).stat().st_size
+    assert newest["size_mb"] == round(size / 1024**2, 2)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", newest["date"])
+    loaded = stack.client.post("/training/checkpoints/load", params={"checkpoint_path": newest["path"]})
+    assert loaded.json().items() >= {"status": "loaded", "checkpoint": newest["path"]}.items()
+
+    text = "Este é um teste de síntese de voz em português brasileiro."
+    spoken = stack.post("/training/inference/synthesize", {"checkpoint": newest["path"], "text": text, "temperature": 0.7})
+    assert spoken["status"] == "success"
+    assert spoken["text"] == text
+    audio = stack.client.get(spoken["audio_url"])
+    samples, rate = sf.read(io.BytesIO(audio.content), dtype="float32")
+    assert (rate, samples.ndim, sf.info(io.BytesIO(audio.content)).subtype) == (22050, 1, "PCM_16")
+    # How long a model with random weights speaks is a matter of chance.
+    assert 0 < len(samples) / rate < 60
+    assert 0 < np.abs(samples).max() < 1.0
+    compared = stack.post("/training/inference/ab-test", {"checkpoint": newest["path"], "text": text})
+    for score in ("similarity", "mfcc_score", "base_similarity", "base_mfcc_score"):
+        assert 0 <= compared[score] <= 100
+    for url in (compared["base_audio"], compared["finetuned_audio"]):
+        assert sf.info(io.BytesIO(stack.client.get(url).content)).samplerate == 22050
+
+
+def test_downloading_again_costs_nothing(stack: Stack, media: str) -> None:
+    before = stack.objects(f"{FOLDER}/raw")
+    again = stack.post("/training/dataset/download", {"urls": [f"{media}/voice-1.wav"], "folder": FOLDER})
+    assert stack.done(again["job_id"])["result"]["present"] == 1
+    assert stack.objects(f"{FOLDER}/raw") == before
+
+
+def test_a_model_is_not_written_over(stack: Stack) -> None:
+    body = {"model_name": MODEL, "dataset_folder": FOLDER, "epochs": 10}
+    refused = stack.post("/training/start", body, status=400)["detail"]
+    assert "resume" in refused
+    assert "overwrite" in refused
+
+
+class TTSTrainingClient:
+    """The Python client of the API reference, as it stands there."""
+
+    def __init__(self, base_url="http://localhost:8000"):  # type: ignore[no-untyped-def]
+        self.base_url = base_url
+
+    def download_dataset(self, urls, folder):  # type: ignore[no-untyped-def]
+        response = requests.post(f"{self.base_url}/training/dataset/download", json={"urls": urls, "folder": folder})
+        return response.json()
+
+    def start_training(self, model_name, dataset_folder, **kwargs):  # type: ignore[no-untyped-def]
+        response = requests.post(
+            f"{self.base_url}/training/start", json={"model_name": model_name, "dataset_folder": dataset_folder, **kwargs}
+        )
+        return response.json()
+
+    def poll_status(self, interval=5):  # type: ignore[no-untyped-def]
+        while True:
+            response = requests.get(f"{self.base_url}/training/status")
+            status = response.json()
+            print(f"Epoch {status['epoch']}/{status['total_epochs']} - {status['progress']}%")
+            if status["state"] in ["completed", "failed", "stopped"]:
+                break
+            time.sleep(interval)
+        return status
+
+
+def test_the_documented_client_works(stack: Stack) -> None:
+    client = TTSTrainingClient(base_url=f"http://127.0.0.1:{stack.port}")  # type: ignore[no-untyped-call]
+    started = client.start_training("my_model", FOLDER, epochs=100)  # type: ignore[no-untyped-call]
+    assert started["status"] == "started"
+    stack.until(started["job_id"], lambda job: job["progress"] > 2)
+    assert stack.get("/training/status")["state"] == "running"
+    assert stack.post("/training/stop", {})["status"] == "stopped"
+    assert client.poll_status(interval=0.1)["state"] == "stopped"  # type: ignore[no-untyped-call]
+    assert stack.post("/training/stop", {}, status=400)["detail"]
+    assert stack.get("/training/checkpoints", model_name="my_model"), "a stopped training keeps its last checkpoint"
+    resumed = stack.post("/training/start", {"model_name": "my_model", "dataset_folder": FOLDER, "epochs": 10, "resume": True})
+    assert stack.until(resumed["job_id"], lambda job: job["state"] == "succeeded", 600)
