@@ -25,7 +25,7 @@ MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 # The whole log of a long training comes in one reply.
 MAX_REPLY_BYTES = 64 * 1024 * 1024
 
-_OPTIONS: Sequence[tuple[str, int]] = (
+SERVER_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_REPLY_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
@@ -34,6 +34,7 @@ _OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients may ask that often whether we live
     ("grpc.so_reuseport", 0),  # two services on one port would share its calls by chance
 )
+"""What a server of ours allows and asks of its connections; test servers take the same, or clients' pings offend them."""
 
 # Makes a servicer's registration on a server: `lambda server: add_XServicer_to_server(servicer, server)`.
 Register = Callable[[grpc.aio.Server], None]
@@ -59,7 +60,7 @@ async def serve(
     Raises:
         Unavailable: The address cannot be bound.
     """
-    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     for register in services.values():

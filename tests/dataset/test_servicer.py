@@ -21,6 +21,7 @@ from services.runtime.database import open_database
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.supervisor import Supervisor
+from services.runtime.server import SERVER_OPTIONS
 from services.runtime.store import ObjectStore, open_store
 
 FOLDER = "datasets/voice"
@@ -50,7 +51,7 @@ def queue(settings: DatasetSettings) -> Iterator[JobQueue]:
 async def stub(
     settings: DatasetSettings, store: ObjectStore, queue: JobQueue
 ) -> AsyncIterator[dataset_pb2_grpc.DatasetServiceAsyncStub]:
-    server = grpc.aio.server(interceptors=[ChassisInterceptor()])
+    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
     supervisor = Supervisor(queue, "services.dataset.work", KINDS, 1, settings)  # never run: jobs stay queued
     servicer = DatasetServicer(settings, store, queue, supervisor)
     dataset_pb2_grpc.add_DatasetServiceServicer_to_server(servicer, server)

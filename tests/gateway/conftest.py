@@ -24,6 +24,7 @@ from gateway.__main__ import Server
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 from services.runtime.interceptors import ChassisInterceptor
+from services.runtime.server import SERVER_OPTIONS
 
 SERVICES = {
     "dataset": (dataset_pb2, dataset_pb2_grpc, "DatasetService"),
@@ -129,7 +130,7 @@ def stack(shared_stack: Stack) -> Stack:
 
 async def _start_service(name: str, script: Script, port: int = 0) -> tuple[grpc.aio.Server, Any, int]:
     """Starts a server for a service, with jobs and health beside it as the real ones have them."""
-    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=[("grpc.so_reuseport", 0)])
+    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
     check = health.aio.HealthServicer()
     await check.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(check, server)

@@ -18,6 +18,7 @@ from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.inference.voices import Voices
 from services.runtime.interceptors import ChassisInterceptor
+from services.runtime.server import SERVER_OPTIONS
 from services.runtime.store import ObjectStore, open_store
 from timbre.demo.speech import Utterance, speak_all
 
@@ -128,7 +129,7 @@ async def start(loader: CoquiLoader, checkpoint: Path, tmp_path: Path) -> AsyncI
         files = CheckpointFiles(store, tmp_path / "checkpoints", settings.cached_checkpoints)
         voices = Voices(store, files, lambda: loader, settings.loaded_models)
         servicer = InferenceServicer(settings, store, files, voices, ModelThread(settings.inference_queue))
-        server = grpc.aio.server(interceptors=[ChassisInterceptor()])
+        server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
         inference_pb2_grpc.add_InferenceServiceServicer_to_server(servicer, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

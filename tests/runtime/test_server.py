@@ -29,7 +29,7 @@ from services.runtime.errors import InvalidArgument, ResourceExhausted
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
-from services.runtime.server import MAX_MESSAGE_BYTES
+from services.runtime.server import MAX_MESSAGE_BYTES, SERVER_OPTIONS
 from tests.ports import free_port
 
 
@@ -58,7 +58,7 @@ class Faulty(JobsServicer):
 @pytest.fixture
 async def channel(tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
     engine = open_database(f"sqlite:///{tmp_path / 'jobs.db'}")
-    server = grpc.aio.server(interceptors=[ChassisInterceptor()])
+    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
     jobs_pb2_grpc.add_JobsServiceServicer_to_server(Faulty(JobQueue(engine)), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -17,6 +17,7 @@ from services.runtime.database import open_database
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor
+from services.runtime.server import SERVER_OPTIONS
 from services.runtime.store import ObjectStore, open_store
 from services.trainer.checkpoints import checkpoint_key
 from services.trainer.servicer import KINDS, TRAIN, TrainerServicer
@@ -45,7 +46,7 @@ def queue(settings: TrainerSettings) -> Iterator[JobQueue]:
 
 @pytest.fixture
 async def stub(settings: TrainerSettings, store: ObjectStore, queue: JobQueue) -> AsyncIterator[Stub]:
-    server = grpc.aio.server(interceptors=[ChassisInterceptor()])
+    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
     supervisor = Supervisor(queue, "services.trainer.work", KINDS, 1, settings)  # never run: the test is the worker
     trainer_pb2_grpc.add_TrainerServiceServicer_to_server(TrainerServicer(settings, store, queue, supervisor), server)
     port = server.add_insecure_port("127.0.0.1:0")
