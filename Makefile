@@ -54,7 +54,7 @@ docs: setup  ## write the file tree at the end of README.md anew
 	$(BIN)/python docs/tree.py
 
 lock: $(VENV)/.uv  ## write requirements.lock anew from pyproject.toml, moving as few versions as possible
-	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --extra dev pyproject.toml --output-file requirements.lock
+	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
 
 clean:  ## remove what was made here: .venv, gen/ and caches (data stays)
 	rm -rf $(VENV) gen protos/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
