@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
+from services.runtime import telemetry
 from services.runtime.errors import TimbreError
 from services.runtime.logs import set_up_logging
 
@@ -52,6 +53,7 @@ def main() -> int:
     set_up_logging(settings)
     logging.getLogger("uvicorn.access").disabled = True
     try:
+        telemetry.start(settings.metrics_listen)
         Server(create_app(settings), settings).run()
     except TimbreError as error:
         print(error.message, file=sys.stderr)  # noqa: T201

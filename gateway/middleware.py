@@ -15,12 +15,14 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.runtime import telemetry
 from services.runtime.logs import request_id
 
 logger = logging.getLogger("timbre.http")
 
 REQUEST_ID_HEADER = "X-Request-ID"
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _QUIET = ("/healthz", "/readyz")
 _USABLE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -53,10 +55,11 @@ class RequestLog:
             await self._app(scope, receive, send_with_id)
         finally:
             level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
-            milliseconds = 1000 * (time.perf_counter() - began)
+            seconds = time.perf_counter() - began
             # the raw path, still encoded: a decoded one could carry line ends into the log
             path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
-            logger.log(level, "%s %s %d %.1f ms", scope["method"], path, status, milliseconds)
+            logger.log(level, "%s %s %d %.1f ms", scope["method"], path, status, 1000 * seconds)
+            telemetry.observe("timbre_http_seconds", seconds, _known_method(scope), _route(scope), str(status))
 
 
 class BodyLimit:
@@ -97,3 +100,12 @@ def _sent_id(scope: Scope) -> str:
             text: str = value.decode("latin-1")
             return text if _USABLE_ID.fullmatch(text) else ""
     return ""
+
+
+def _known_method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that answered: paths themselves are the caller's choice, and without number."""
+    return getattr(scope.get("route"), "path", "none")

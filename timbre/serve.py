@@ -218,13 +218,23 @@ def child_environment(settings: RuntimeSettings, places: Places) -> dict[str, st
     return environment | {"TIMBRE_HOST": places.host, "TIMBRE_PORT": str(places.port)}
 
 
+def metrics_environment(settings: RuntimeSettings) -> dict[str, dict[str, str]]:
+    """Returns what tells each process where to serve its metrics: the gateway where asked, the services on the ports after."""
+    host, _, port = settings.metrics_listen.rpartition(":")
+    names = ("gateway", *SERVICES)
+    if not port.isdigit() or port == "0":
+        return {name: {} for name in names}
+    return {name: {"TIMBRE_METRICS_LISTEN": f"{host}:{int(port) + index}"} for index, name in enumerate(names)}
+
+
 async def _run(settings: RuntimeSettings, places: Places, began: float) -> None:
     stack = _Stack()
     environment = child_environment(settings, places)
+    metrics = metrics_environment(settings)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, stack.stop.set)
     keepers = [
-        asyncio.create_task(_keep_running(name, module, environment, stack))
+        asyncio.create_task(_keep_running(name, module, environment | metrics[name], stack))
         for name, module in (*((name, f"services.{name}") for name in SERVICES), ("gateway", "gateway"))
     ]
     stopping = asyncio.create_task(stack.stop.wait())

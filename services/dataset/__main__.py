@@ -9,6 +9,7 @@ from timbre.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
 
 from services.dataset.servicer import KINDS, DatasetServicer
 from services.dataset.settings import DatasetSettings
+from services.runtime import telemetry
 from services.runtime.database import open_database
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
@@ -20,7 +21,12 @@ from services.runtime.store import open_store
 
 async def main(settings: DatasetSettings) -> None:
     """Serves until it is told to stop."""
-    queue = JobQueue(open_database(settings.database_url))
+    engine = open_database(settings.database_url)
+    queue = JobQueue(engine)
+    if telemetry.measuring():
+        from services.runtime.jobs.figures import JobFigures
+
+        telemetry.collect(JobFigures(engine, KINDS))
     supervisor = Supervisor(queue, "services.dataset.work", KINDS, settings.dataset_jobs, settings)
     store = open_store(settings.storage_url, settings.s3_credentials)
     servicer = DatasetServicer(settings, store, queue, supervisor)
@@ -34,4 +40,5 @@ async def main(settings: DatasetSettings) -> None:
 if __name__ == "__main__":
     settings = DatasetSettings()
     set_up_logging(settings)
+    telemetry.start(settings.metrics_listen)
     asyncio.run(main(settings))

@@ -12,6 +12,7 @@ from services.inference.model_thread import ModelThread
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.inference.voices import Voices
+from services.runtime import telemetry
 from services.runtime.logs import set_up_logging
 from services.runtime.server import serve
 from services.runtime.store import open_store
@@ -42,6 +43,7 @@ async def main(settings: InferenceSettings) -> None:
     services = {
         "timbre.inference.v1.InferenceService": lambda server: add_InferenceServiceServicer_to_server(servicer, server),
     }
+    telemetry.gauge("timbre_synthesis_queue", "Requests that wait for the model.", lambda: servicer.thread.queued_count)
     preloading = asyncio.create_task(servicer.preload()) if settings.preload else None
     try:
         await serve(settings.inference_listen, services, settings)
@@ -54,4 +56,5 @@ async def main(settings: InferenceSettings) -> None:
 if __name__ == "__main__":
     settings = InferenceSettings()
     set_up_logging(settings)
+    telemetry.start(settings.metrics_listen)
     asyncio.run(main(settings))

@@ -23,6 +23,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.synthesis import SAMPLE_RATE_HERTZ, synthesise
 from services.inference.voices import Voices
 from services.inference.waveform import to_pcm16
+from services.runtime import telemetry
 from services.runtime.errors import TimbreError
 from services.runtime.store import ObjectStore
 
@@ -64,6 +65,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def SynthesizeStream(
         self, request: pb.SynthesizeStreamRequest, context: Context
     ) -> AsyncIterator[pb.SynthesizeStreamResponse]:
+        began: float | None = time.perf_counter()
         wanted = _to_request(request.parameters)
         seconds = _allowed(context, self.settings.stream_timeout_seconds)
         await self._fetch(wanted.checkpoint)
@@ -73,6 +75,9 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
                 emit(to_pcm16(stretch).astype("<i2").tobytes())
 
         async for pcm in self.thread.stream(work, seconds):
+            if began is not None:
+                telemetry.observe("timbre_synthesis_first_audio_seconds", time.perf_counter() - began)
+                began = None
             yield pb.SynthesizeStreamResponse(pcm=pcm, sample_rate_hertz=SAMPLE_RATE_HERTZ)
 
     async def CompareCheckpoint(self, request: pb.CompareCheckpointRequest, context: Context) -> pb.CompareCheckpointResponse:
@@ -110,6 +115,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         computed = time.perf_counter() - began
         (key,) = store_together(self.store, {"inference/inference": samples}, SAMPLE_RATE_HERTZ)
         seconds = len(samples) / SAMPLE_RATE_HERTZ
+        telemetry.observe("timbre_synthesis_real_time_factor", computed / seconds)
         return pb.SynthesizeResponse(audio_key=key, duration_seconds=seconds, real_time_factor=computed / seconds)
 
     def _compare(self, wanted: SpeechRequest, cancelled: Cancelled) -> pb.CompareCheckpointResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +11,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.runtime import telemetry
 from services.runtime.errors import FailedPrecondition
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # One fixed number for the advisory lock that keeps two processes from migrating, or submitting, at once on PostgreSQL.
 _MIGRATION_LOCK = 7_461_062
+
+# What statements begin with; SQLite's waiting for the write lock is in "begin".
+_OPERATIONS = ("select", "insert", "update", "delete", "begin")
 
 
 class SchemaTooNew(FailedPrecondition):
@@ -43,13 +48,29 @@ def connect(url: str) -> sa.Engine:
     """Opens the database as it is. SQLite is put into WAL mode, and the folder of its file is made."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return sa.create_engine(parsed, pool_pre_ping=True)
-    if parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": 30.0, "check_same_thread": False})
-    sa.event.listen(engine, "connect", _prepare_sqlite)
-    sa.event.listen(engine, "begin", _begin_sqlite)
+        engine = sa.create_engine(parsed, pool_pre_ping=True)
+    else:
+        if parsed.database:
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = sa.create_engine(parsed, connect_args={"timeout": 30.0, "check_same_thread": False})
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    if telemetry.measuring():
+        sa.event.listen(engine, "before_cursor_execute", _begin_timing)
+        sa.event.listen(engine, "after_cursor_execute", _end_timing)
     return engine
+
+
+def _begin_timing(_connection: Any, _cursor: Any, _statement: str, _values: Any, context: Any, _many: bool) -> None:
+    if context is not None:
+        context.began = time.perf_counter()
+
+
+def _end_timing(_connection: Any, _cursor: Any, statement: str, _values: Any, context: Any, _many: bool) -> None:
+    word = statement.split(None, 1)[0].lower()
+    if context is not None:
+        operation = word if word in _OPERATIONS else "other"
+        telemetry.observe("timbre_database_seconds", time.perf_counter() - context.began, operation)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

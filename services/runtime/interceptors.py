@@ -14,6 +14,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from services.runtime import telemetry
 from services.runtime.errors import TimbreError
 from services.runtime.logs import request_id
 
@@ -96,7 +97,9 @@ class _Call:
             self.code = grpc.StatusCode.CANCELLED
         quiet = self._method.startswith(("/grpc.health.", "/grpc.reflection."))
         level = logging.DEBUG if quiet else logging.INFO
-        logger.log(level, "%s %s %.1f ms", self._method, self.code.name, 1000 * (time.perf_counter() - self._began))
+        seconds = time.perf_counter() - self._began
+        logger.log(level, "%s %s %.1f ms", self._method, self.code.name, 1000 * seconds)
+        telemetry.observe("timbre_rpc_seconds", seconds, self._method, self.code.name)
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, call: _Call) -> NoReturn:

@@ -42,6 +42,9 @@ class RuntimeSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The least important level that is logged."""
 
+    metrics_listen: str = ""
+    """Where metrics are served for Prometheus, `host:port`. Default: nowhere, and nothing is measured."""
+
     drain_grace_seconds: float = 20.0
     """How long a stopping process lets requests and workers finish before it ends them, in seconds."""
 

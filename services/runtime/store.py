@@ -18,11 +18,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from pydantic import SecretStr
 
+from services.runtime import telemetry
 from services.runtime.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 AWS_ENDPOINT = "https://s3.amazonaws.com"
 DEFAULT_REGION = "us-east-1"
+_TIMED = ("put", "create", "get", "open", "fetch", "stat", "copy", "delete")
 
 _EXAMPLES = "file:///var/lib/timbre/objects or s3://bucket?endpoint=http://minio:9000"
 
@@ -171,10 +173,17 @@ def open_store(url: str, credentials: S3Credentials | None = None) -> ObjectStor
     """
     parts = urlsplit(url)
     if parts.scheme == "file":
-        return _open_folder(url)
+        return _measured(_open_folder(url))
     if parts.scheme == "s3":
-        return _open_s3(url, credentials)
+        return _measured(_open_s3(url, credentials))
     raise InvalidArgument(f"The storage URL {_shown(url)!r} must be like {_EXAMPLES}.")
+
+
+def _measured(store: ObjectStore) -> ObjectStore:
+    """Times the calls of a store, if this process measures anything; of those that stream, until the first byte."""
+    for operation in _TIMED if telemetry.measuring() else ():
+        setattr(store, operation, telemetry.timed("timbre_store_seconds", operation)(getattr(store, operation)))
+    return store
 
 
 def _open_folder(url: str) -> ObjectStore:

@@ -7,6 +7,7 @@ import asyncio
 from timbre.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
 from timbre.trainer.v1.trainer_pb2_grpc import add_TrainerServiceServicer_to_server
 
+from services.runtime import telemetry
 from services.runtime.database import open_database
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
@@ -14,13 +15,18 @@ from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import set_up_logging
 from services.runtime.server import serve
 from services.runtime.store import open_store
-from services.trainer.servicer import KINDS, TrainerServicer
+from services.trainer.servicer import KINDS, TRAIN, TrainerServicer
 from services.trainer.settings import TrainerSettings
 
 
 async def main(settings: TrainerSettings) -> None:
     """Serves until it is told to stop."""
-    queue = JobQueue(open_database(settings.database_url))
+    engine = open_database(settings.database_url)
+    queue = JobQueue(engine)
+    if telemetry.measuring():
+        from services.runtime.jobs.figures import JobFigures
+
+        telemetry.collect(JobFigures(engine, KINDS, TRAIN))
     supervisor = Supervisor(queue, "services.trainer.work", KINDS, 1, settings)
     store = open_store(settings.storage_url, settings.s3_credentials)
     servicer = TrainerServicer(settings, store, queue, supervisor)
@@ -34,4 +40,5 @@ async def main(settings: TrainerSettings) -> None:
 if __name__ == "__main__":
     settings = TrainerSettings()
     set_up_logging(settings)
+    telemetry.start(settings.metrics_listen)
     asyncio.run(main(settings))
