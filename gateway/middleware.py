@@ -11,7 +11,6 @@ import secrets
 import time
 from collections.abc import Collection
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -21,6 +20,8 @@ from services.runtime.logs import request_id
 logger = logging.getLogger("timbre.http")
 
 REQUEST_ID_HEADER = "X-Request-ID"
+_REQUEST_ID = REQUEST_ID_HEADER.lower().encode()
+_NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _QUIET = ("/healthz", "/readyz")
@@ -46,9 +47,7 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers[REQUEST_ID_HEADER] = identifier
-                headers["X-Content-Type-Options"] = "nosniff"
+                message["headers"] = [*message["headers"], (_REQUEST_ID, identifier.encode()), _NO_SNIFFING]
             await send(message)
 
         try:
