@@ -12,6 +12,9 @@ from services.runtime.settings import RuntimeSettings
 
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="")
 
+request_of_process = ""
+"""The request that a worker process works for as a whole: contexts do not reach its threads."""
+
 
 class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -21,7 +24,7 @@ class _JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if request := request_id.get():
+        if request := request_id.get() or request_of_process:
             line["request_id"] = request
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
@@ -30,7 +33,7 @@ class _JsonFormatter(logging.Formatter):
 
 class _TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        request = request_id.get()
+        request = request_id.get() or request_of_process
         record.request = f" [{request}]" if request else ""
         return super().format(record)
 

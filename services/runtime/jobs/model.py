@@ -10,6 +10,9 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
+# No parameter of a job is called that.
+_REQUEST_ID = "_request_id"
+
 JOBS = sa.Table(
     "jobs",
     METADATA,
@@ -98,6 +101,7 @@ class Job:
         started_at: When a worker first began.
         ended_at: When it ended.
         updated_at: When the row last changed.
+        request_id: The request that asked for it, as log lines name it; kept beside the parameters in the row.
     """
 
     id: str
@@ -123,12 +127,22 @@ class Job:
     started_at: float | None
     ended_at: float | None
     updated_at: float
+    request_id: str = ""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Job:
         """Makes a job of a row of `jobs`."""
         values = dict(row._mapping)
-        return cls(**{**values, "state": JobState(values["state"])})
+        parameters = dict(values["parameters"])
+        request = parameters.pop(_REQUEST_ID, "")
+        return cls(**{**values, "state": JobState(values["state"]), "parameters": parameters, "request_id": request})
+
+    def to_row(self) -> dict[str, Any]:
+        """Returns the columns of a row of `jobs`."""
+        values = dict(vars(self))
+        if request := values.pop("request_id"):
+            values["parameters"] = {**self.parameters, _REQUEST_ID: request}
+        return values
 
     @property
     def ended(self) -> bool:

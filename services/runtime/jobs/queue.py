@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from services.runtime.database import reading, writing
 from services.runtime.errors import FailedPrecondition, NotFound
 from services.runtime.jobs.model import ACTIVE, JOB_LOG, JOB_SERIES, JOBS, Job, JobState, LogLine, SeriesPoint
+from services.runtime.logs import request_id
 
 # One fixed number for the advisory lock under which jobs are accepted and claimed on PostgreSQL.
 _QUEUE_LOCK = 7_461_063
@@ -120,8 +121,9 @@ class JobQueue:
                 started_at=None,
                 ended_at=None,
                 updated_at=now,
+                request_id=request_id.get(),
             )
-            connection.execute(sa.insert(JOBS).values(**vars(job)))
+            connection.execute(sa.insert(JOBS).values(**job.to_row()))
         return job
 
     def get(self, job_id: str) -> Job:

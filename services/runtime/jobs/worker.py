@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from services.runtime import logs
 from services.runtime.database import connect
 from services.runtime.errors import TimbreError
 from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
@@ -51,6 +52,7 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
         LeaseLost: The job was given to another worker.
     """
     job = queue.start(job_id, lease)
+    logs.request_of_process = job.request_id
     scratch = settings.data_dir / "scratch" / job.id
     scratch.mkdir(parents=True, exist_ok=True)
     context = JobContext(queue, job, scratch, heartbeat_seconds=settings.heartbeat_seconds)

@@ -14,6 +14,7 @@ import pytest
 
 from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor, wait_for_exit
+from services.runtime.logs import request_id
 from services.runtime.settings import JobSettings
 
 KINDS = ("t.count", "t.crash", "t.refuse", "t.break", "t.ignore")
@@ -187,3 +188,15 @@ async def test_failures_are_sentences(
     assert sentence in ended.error
     assert "secret" not in ended.error
     assert all("secret" not in line.text for line in queue.log_lines(job.id))
+
+
+async def test_the_log_lines_of_a_worker_name_the_request_that_asked_for_its_job(
+    queue: JobQueue, settings: JobSettings, capfd: pytest.CaptureFixture[str]
+) -> None:
+    token = request_id.set("asked-by-me-42")
+    job = queue.submit("t.break", "x", {"a": 1})
+    request_id.reset(token)
+    async with supervising(queue, settings):
+        ended = await until(queue, job, lambda job: job.ended)
+    assert f"[asked-by-me-42] job {job.id} failed" in capfd.readouterr().out
+    assert (ended.request_id, ended.parameters) == ("asked-by-me-42", {"a": 1})
