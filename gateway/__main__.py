@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
-from services.runtime import telemetry
+from services.runtime import telemetry, traces
 from services.runtime.errors import TimbreError
 from services.runtime.logs import set_up_logging
 
@@ -54,6 +54,7 @@ def main() -> int:
     logging.getLogger("uvicorn.access").disabled = True
     try:
         telemetry.start(settings.metrics_listen)
+        traces.start(settings.traces_endpoint, "gateway")
         Server(create_app(settings), settings).run()
     except TimbreError as error:
         print(error.message, file=sys.stderr)  # noqa: T201

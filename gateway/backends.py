@@ -18,6 +18,7 @@ from timbre.jobs.v1 import jobs_pb2_grpc
 from timbre.trainer.v1 import trainer_pb2_grpc
 
 from gateway.settings import GatewaySettings
+from services.runtime import traces
 from services.runtime.interceptors import REQUEST_ID_KEY
 from services.runtime.logs import request_id
 
@@ -180,9 +181,9 @@ def open_backends(settings: GatewaySettings) -> Backends:
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:
-    """Returns what goes with every call: the id of the HTTP request that caused it."""
-    identifier = request_id.get()
-    return ((REQUEST_ID_KEY, identifier),) if identifier else ()
+    """Returns what goes with every call: the id of the HTTP request that caused it, and its place in a trace."""
+    known = ((REQUEST_ID_KEY, request_id.get()), (traces.TRACEPARENT, traces.current.get()))
+    return tuple((key, value) for key, value in known if value)
 
 
 def service_of(request: Message) -> str:

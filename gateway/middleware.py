@@ -14,7 +14,7 @@ from collections.abc import Collection
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.runtime import telemetry
+from services.runtime import telemetry, traces
 from services.runtime.logs import request_id
 
 logger = logging.getLogger("timbre.http")
@@ -42,6 +42,7 @@ class RequestLog:
         began, status = time.perf_counter(), 500
         identifier = _sent_id(scope) or secrets.token_hex(8)
         request_id.set(identifier)  # the server runs each request in a context of its own
+        span = traces.begin(_known_method(scope), _header(scope, b"traceparent"))
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -59,6 +60,10 @@ class RequestLog:
             path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
             logger.log(level, "%s %s %d %.1f ms", scope["method"], path, status, 1000 * seconds)
             telemetry.observe("timbre_http_seconds", seconds, _known_method(scope), _route(scope), str(status))
+            if span:
+                span.update_name(f"{_known_method(scope)} {_route(scope)}")
+                span.set_attribute("http.response.status_code", status)
+                span.end()
 
 
 class BodyLimit:
@@ -94,10 +99,15 @@ class BodyLimit:
 
 
 def _sent_id(scope: Scope) -> str:
+    text = _header(scope, b"x-request-id")
+    return text if _USABLE_ID.fullmatch(text) else ""
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
     for name, value in scope["headers"]:
-        if name == b"x-request-id":
+        if name == wanted:
             text: str = value.decode("latin-1")
-            return text if _USABLE_ID.fullmatch(text) else ""
+            return text
     return ""
 
 

@@ -9,7 +9,7 @@ from timbre.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
 
 from services.dataset.servicer import KINDS, DatasetServicer
 from services.dataset.settings import DatasetSettings
-from services.runtime import telemetry
+from services.runtime import telemetry, traces
 from services.runtime.database import open_database
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
@@ -41,4 +41,5 @@ if __name__ == "__main__":
     settings = DatasetSettings()
     set_up_logging(settings)
     telemetry.start(settings.metrics_listen)
+    traces.start(settings.traces_endpoint, "dataset")
     asyncio.run(main(settings))

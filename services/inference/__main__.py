@@ -12,7 +12,7 @@ from services.inference.model_thread import ModelThread
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.inference.voices import Voices
-from services.runtime import telemetry
+from services.runtime import telemetry, traces
 from services.runtime.logs import set_up_logging
 from services.runtime.server import serve
 from services.runtime.store import open_store
@@ -57,4 +57,5 @@ if __name__ == "__main__":
     settings = InferenceSettings()
     set_up_logging(settings)
     telemetry.start(settings.metrics_listen)
+    traces.start(settings.traces_endpoint, "inference")
     asyncio.run(main(settings))

@@ -14,7 +14,7 @@ from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.runtime import telemetry
+from services.runtime import telemetry, traces
 from services.runtime.errors import TimbreError
 from services.runtime.logs import request_id
 
@@ -40,7 +40,7 @@ class ChassisInterceptor(grpc.aio.ServerInterceptor):
             return handler
         method = handler_call_details.method
         metadata = dict(handler_call_details.invocation_metadata or ())
-        sent_id = str(metadata.get(REQUEST_ID_KEY, ""))[:64]
+        sent_id, parent = str(metadata.get(REQUEST_ID_KEY, ""))[:64], str(metadata.get(traces.TRACEPARENT, ""))
         kind = (
             ("stream" if handler.request_streaming else "unary") + "_" + ("stream" if handler.response_streaming else "unary")
         )
@@ -48,16 +48,16 @@ class ChassisInterceptor(grpc.aio.ServerInterceptor):
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         wrapped: Handler = make(
-            wrap(inner, method, sent_id),
+            wrap(inner, method, sent_id, parent),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
         return wrapped
 
 
-def _wrap_unary(inner: Callable[..., Any], method: str, sent_id: str) -> Callable[..., Any]:
+def _wrap_unary(inner: Callable[..., Any], method: str, sent_id: str, parent: str) -> Callable[..., Any]:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-        with _Call(method, sent_id) as logged:
+        with _Call(method, sent_id, parent) as logged:
             try:
                 result = inner(request, context)
                 return await result if asyncio.iscoroutine(result) else result
@@ -67,9 +67,9 @@ def _wrap_unary(inner: Callable[..., Any], method: str, sent_id: str) -> Callabl
     return call
 
 
-def _wrap_stream(inner: Callable[..., Any], method: str, sent_id: str) -> Callable[..., Any]:
+def _wrap_stream(inner: Callable[..., Any], method: str, sent_id: str, parent: str) -> Callable[..., Any]:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-        with _Call(method, sent_id) as logged:
+        with _Call(method, sent_id, parent) as logged:
             try:
                 async for response in inner(request, context):
                     yield response
@@ -82,14 +82,15 @@ def _wrap_stream(inner: Callable[..., Any], method: str, sent_id: str) -> Callab
 class _Call:
     """Times one RPC and writes its log line."""
 
-    def __init__(self, method: str, sent_id: str) -> None:
-        self._method = method
+    def __init__(self, method: str, sent_id: str, parent: str) -> None:
+        self._method, self._parent = method, parent
         self.code = grpc.StatusCode.OK
         self._id = sent_id or secrets.token_hex(8)
 
     def __enter__(self) -> _Call:
         self._began = time.perf_counter()
         request_id.set(self._id)  # each RPC runs in a context of its own
+        self._span = traces.begin(self._method.removeprefix("/"), self._parent)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -100,6 +101,9 @@ class _Call:
         seconds = time.perf_counter() - self._began
         logger.log(level, "%s %s %.1f ms", self._method, self.code.name, 1000 * seconds)
         telemetry.observe("timbre_rpc_seconds", seconds, self._method, self.code.name)
+        if self._span:
+            self._span.set_attribute("rpc.grpc.status_code", self.code.value[0])
+            self._span.end()
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, call: _Call) -> NoReturn:

@@ -45,6 +45,9 @@ class RuntimeSettings(BaseSettings):
     metrics_listen: str = ""
     """Where metrics are served for Prometheus, `host:port`. Default: nowhere, and nothing is measured."""
 
+    traces_endpoint: str = ""
+    """OpenTelemetry collector that traces are sent to, over gRPC: `http://host:4317`. Default: none, and nothing is traced."""
+
     drain_grace_seconds: float = 20.0
     """How long a stopping process lets requests and workers finish before it ends them, in seconds."""
 

@@ -7,7 +7,7 @@ import asyncio
 from timbre.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
 from timbre.trainer.v1.trainer_pb2_grpc import add_TrainerServiceServicer_to_server
 
-from services.runtime import telemetry
+from services.runtime import telemetry, traces
 from services.runtime.database import open_database
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
@@ -41,4 +41,5 @@ if __name__ == "__main__":
     settings = TrainerSettings()
     set_up_logging(settings)
     telemetry.start(settings.metrics_listen)
+    traces.start(settings.traces_endpoint, "trainer")
     asyncio.run(main(settings))

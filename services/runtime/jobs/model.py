@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 METADATA = sa.MetaData()
 
-# No parameter of a job is called that.
-_REQUEST_ID = "_request_id"
+# No parameter of a job is called so.
+_REQUEST_ID, _TRACEPARENT = "_request_id", "_traceparent"
 
 JOBS = sa.Table(
     "jobs",
@@ -102,6 +102,7 @@ class Job:
         ended_at: When it ended.
         updated_at: When the row last changed.
         request_id: The request that asked for it, as log lines name it; kept beside the parameters in the row.
+        traceparent: Its place in a trace, likewise.
     """
 
     id: str
@@ -128,20 +129,21 @@ class Job:
     ended_at: float | None
     updated_at: float
     request_id: str = ""
+    traceparent: str = ""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Job:
         """Makes a job of a row of `jobs`."""
         values = dict(row._mapping)
         parameters = dict(values["parameters"])
-        request = parameters.pop(_REQUEST_ID, "")
-        return cls(**{**values, "state": JobState(values["state"]), "parameters": parameters, "request_id": request})
+        values |= {"request_id": parameters.pop(_REQUEST_ID, ""), "traceparent": parameters.pop(_TRACEPARENT, "")}
+        return cls(**{**values, "state": JobState(values["state"]), "parameters": parameters})
 
     def to_row(self) -> dict[str, Any]:
         """Returns the columns of a row of `jobs`."""
         values = dict(vars(self))
-        if request := values.pop("request_id"):
-            values["parameters"] = {**self.parameters, _REQUEST_ID: request}
+        origin = {_REQUEST_ID: values.pop("request_id"), _TRACEPARENT: values.pop("traceparent")}
+        values["parameters"] = {**self.parameters, **{name: text for name, text in origin.items() if text}}
         return values
 
     @property

@@ -19,6 +19,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from services.runtime import traces
 from services.runtime.database import reading, writing
 from services.runtime.errors import FailedPrecondition, NotFound
 from services.runtime.jobs.model import ACTIVE, JOB_LOG, JOB_SERIES, JOBS, Job, JobState, LogLine, SeriesPoint
@@ -122,6 +123,7 @@ class JobQueue:
                 ended_at=None,
                 updated_at=now,
                 request_id=request_id.get(),
+                traceparent=traces.current.get(),
             )
             connection.execute(sa.insert(JOBS).values(**job.to_row()))
         return job

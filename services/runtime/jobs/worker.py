@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.runtime import logs
+from services.runtime import logs, traces
 from services.runtime.database import connect
 from services.runtime.errors import TimbreError
 from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
@@ -37,6 +37,7 @@ def work(functions: Mapping[str, JobFunction], settings: JobSettings, arguments:
     parser.add_argument("lease")
     chosen = parser.parse_args(arguments)
     set_up_logging(settings)
+    traces.start(settings.traces_endpoint, "worker")
     queue = JobQueue(connect(settings.database_url))
     try:
         run_job(queue, chosen.job_id, chosen.lease, functions, settings)
@@ -53,6 +54,7 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
     """
     job = queue.start(job_id, lease)
     logs.request_of_process = job.request_id
+    span = traces.begin(job.kind, job.traceparent)
     scratch = settings.data_dir / "scratch" / job.id
     scratch.mkdir(parents=True, exist_ok=True)
     context = JobContext(queue, job, scratch, heartbeat_seconds=settings.heartbeat_seconds)
@@ -68,6 +70,8 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
         state, result, error = _call(functions[job.kind], context)
     finally:
         end_reporting()
+        if span:
+            span.end()
     context.flush()
     if state is JobState.QUEUED:
         queue.release(job.id, lease)
