@@ -7,42 +7,22 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as collector
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as collector_grpc
 from timbre.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 
 from services.runtime import traces
+from tests.collector import Collector, collecting
 from tests.ports import free_port
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
-class Collector(collector_grpc.TraceServiceServicer):
-    """Keeps every span: process and name to the span."""
-
-    def __init__(self) -> None:
-        self.spans: dict[tuple[str, str], Any] = {}
-
-    async def Export(self, request: Any, context: Any) -> Any:
-        for resource in request.resource_spans:
-            names = {one.key: one.value.string_value for one in resource.resource.attributes}
-            for scope in resource.scope_spans:
-                self.spans |= {(names["service.name"], span.name): span for span in scope.spans}
-        return collector.ExportTraceServiceResponse()
-
-
 @pytest.fixture
 async def receiver() -> AsyncIterator[tuple[Collector, str]]:
-    kept, server = Collector(), grpc.aio.server()
-    collector_grpc.add_TraceServiceServicer_to_server(kept, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield kept, f"http://127.0.0.1:{port}"
-    await server.stop(None)
+    async with collecting() as running:
+        yield running
 
 
 async def test_a_trace_goes_from_the_call_into_the_worker(receiver: tuple[Collector, str], tmp_path: Path) -> None:
