@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.runtime.store import S3Credentials
 
@@ -73,6 +73,22 @@ class RuntimeSettings(BaseSettings):
         return self.cache_dir
 
 
+class RayResources(BaseModel):
+    """What a worker reserves on a node of a Ray cluster.
+
+    Attributes:
+        cpus: Cores.
+        gpus: GPUs, or a share of one.
+        memory_bytes: Memory; 0 reserves none.
+        custom: Resources with names of the cluster's own, for placing workers on certain nodes.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    memory_bytes: int = 0
+    custom: dict[str, float] = {}
+
+
 class JobSettings(RuntimeSettings):
     """How a service runs its jobs."""
 
@@ -87,3 +103,31 @@ class JobSettings(RuntimeSettings):
 
     max_crashes: int = 5
     """A job whose worker died this often in a row without making progress has failed."""
+
+    runner: Literal["local", "ray"] = "local"
+    """Where workers run: as processes on this machine, or as jobs of a Ray cluster."""
+
+    runner_wait_seconds: float = 0.0
+    """How long a job waits for a cluster that is gone or full before it fails, in seconds. Default: for as long as it takes."""
+
+    ray_address: str = "http://127.0.0.1:8265"
+    """Job API of the Ray cluster, e.g. `http://ray-head:8265`."""
+
+    ray_token: SecretStr | None = None
+    """Token of a Ray cluster that asks for one."""
+
+    ray_python: str = "python"
+    """Python on the nodes of the cluster, in which Timbre is installed."""
+
+    ray_resources: dict[str, RayResources] = {}
+    """What workers reserve, by kind of job or the part before its dot, as JSON: `{"trainer": {"cpus": 4, "gpus": 1}}`.
+    Keys: `cpus` (1), `gpus` (0), `memory_bytes` (0), `custom` (resources by name). Default: one core each."""
+
+    ray_environment: Annotated[tuple[str, ...], NoDecode] = ("TIMBRE_*", "AWS_*", "OMP_NUM_THREADS", "PYTHONPATH")
+    """Environment variables that workers get from the service, separated by commas. Whoever may use the cluster's job API
+    sees them, secrets among them."""
+
+    @field_validator("ray_environment", mode="before")
+    @classmethod
+    def _split_names(cls, value: object) -> object:
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value

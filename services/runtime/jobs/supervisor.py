@@ -1,21 +1,19 @@
-"""The service's side of jobs: starts a worker process for each, notices when one dies, ends those that will not stop."""
+"""The service's side of jobs: has a worker started for each, notices when one dies, ends those that will not stop."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import os
-import signal
-import socket
-import sys
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from services.runtime.jobs.model import Job, JobState
-from services.runtime.jobs.queue import JobQueue
+from services.runtime.jobs.queue import JobQueue, LeaseLost
+from services.runtime.jobs.runners import Runner, WorkerState, end_workers, open_runner, wait_for_exit
 from services.runtime.settings import JobSettings
+
+__all__ = ["Supervisor", "end_workers", "wait_for_exit"]
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +32,18 @@ class Supervisor:
         module: Entry point of the worker, e.g. `services.dataset.work`.
         kinds: Kinds of job it takes.
         slots: How many jobs run at once.
-        settings: Heartbeats and grace periods.
+        settings: Heartbeats, grace periods, and where workers run.
     """
 
     def __init__(self, queue: JobQueue, module: str, kinds: Sequence[str], slots: int, settings: JobSettings) -> None:
         self._queue = queue
-        self._module = module
         self._kinds = tuple(kinds)
         self._slots = slots
         self._settings = settings
-        self._children: dict[str, asyncio.subprocess.Process] = {}
+        self._runner: Runner = open_runner(module, settings)
         self._wake = asyncio.Event()
-        self._host = socket.gethostname()
         self._seen: dict[str, tuple[float | None, float]] = {}
+        self._waiting: dict[str, tuple[str, float]] = {}
 
     def wake(self) -> None:
         """Says that there is something new in the queue."""
@@ -67,125 +64,80 @@ class Supervisor:
                     await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
                 self._wake.clear()
         finally:
-            await self._shut_down()
+            for job in await self._runner.shut_down(await self._find_running()):
+                with contextlib.suppress(LeaseLost):
+                    await asyncio.to_thread(self._queue.release, job.id, job.lease)
+
+    async def _find_running(self) -> list[Job]:
+        running = await asyncio.to_thread(self._queue.find, states=[JobState.RUNNING], limit=1000)
+        return [job for job in running if job.kind in self._kinds]
 
     async def _look(self) -> None:
-        running = await asyncio.to_thread(self._queue.find, states=[JobState.RUNNING], limit=1000)
-        running = [job for job in running if job.kind in self._kinds]
-        for job in running:
-            await self._look_after(job)
+        running = await self._find_running()
         held = {job.id for job in running}
-        for job_id in [job_id for job_id, child in self._children.items() if child.returncode is not None]:
-            if job_id not in held:
-                del self._children[job_id]
-        while len(self._children) < self._slots:
+        self._seen = {job_id: seen for job_id, seen in self._seen.items() if job_id in held}
+        self._waiting = {job_id: waiting for job_id, waiting in self._waiting.items() if job_id in held}
+        for job in running:
+            with contextlib.suppress(LeaseLost):  # it ended, or another service was quicker
+                await self._look_after(job)
+        load = self._runner.load(running)
+        while load < self._slots:
             job_or_none = await asyncio.to_thread(self._queue.claim, self._kinds)
             if job_or_none is None:
                 break
-            await self._start(job_or_none)
+            logger.info(
+                "job %s (%s, %s): attempt %d", job_or_none.id, job_or_none.kind, job_or_none.subject, job_or_none.attempt
+            )
+            await self._runner.start(job_or_none)
+            load += 1
 
     async def _look_after(self, job: Job) -> None:
-        child = self._children.get(job.id)
-        if child is not None and child.returncode is not None:
-            del self._children[job.id]
-            await self._give_up(job, f"The worker process ended unexpectedly ({_describe(child.returncode)})")
-        elif child is None and job.host == self._host and job.pid is not None and not _is_worker(job.pid, job.lease):
-            await self._give_up(job, "The worker process is gone")
-        elif self._is_silent(job):
-            self._kill(job)
+        quiet = self._quiet_seconds(job)
+        seen = await self._runner.look(job, quiet)
+        if seen.state is not WorkerState.WAITING:
+            self._waiting.pop(job.id, None)
+        # A process that lives may take a while to import what it needs on a busy machine.
+        patience = self._settings.heartbeat_timeout_seconds * (_START_PATIENCE if seen.state is WorkerState.STARTING else 1)
+        if seen.state is WorkerState.GONE:
+            await self._give_up(job, seen.reason)
+        elif seen.state is WorkerState.WAITING:
+            await self._wait(job, seen.reason)
+        elif quiet > patience:
+            await self._runner.kill(job)
             await self._give_up(job, "The worker process fell silent")
         elif job.stop_requested_at is not None and time.time() - job.stop_requested_at > self._settings.stop_grace_seconds:
-            self._kill(job)
+            await self._runner.kill(job)
 
-    def _is_silent(self, job: Job) -> bool:
+    def _quiet_seconds(self, job: Job) -> float:
         # Measured on our own clock from when we saw the heartbeat change: clocks of machines differ.
         heartbeat, since = self._seen.get(job.id, (None, 0.0))
         if heartbeat != job.heartbeat_at or not since:
             self._seen[job.id] = (job.heartbeat_at, time.monotonic())
-            return False
-        # A process that we started and that lives may take a while to import what it needs on a busy machine.
-        starting = job.pid is None and job.id in self._children
-        return time.monotonic() - since > self._settings.heartbeat_timeout_seconds * (_START_PATIENCE if starting else 1)
+            return 0.0
+        return time.monotonic() - since
+
+    async def _wait(self, job: Job, reason: str) -> None:
+        """Keeps a job alive whose worker has no process yet, says why in its log, and ends it when it has waited too long."""
+        said, since = self._waiting.setdefault(job.id, ("", time.monotonic()))
+        waited = time.monotonic() - since
+        limit = self._settings.runner_wait_seconds
+        if limit and waited > limit:
+            error = f"{reason}: given up after {limit:g} seconds."
+            await self._runner.kill(job)
+            await asyncio.to_thread(self._queue.report, job.id, job.lease, {}, lines=[(time.time(), error)])
+            await asyncio.to_thread(self._queue.finish, job.id, job.lease, JobState.FAILED, error=error)
+            return
+        changes: dict[str, str] = {}
+        # Some seconds pass between any submission and its start: nobody has to read of those.
+        if said != reason and waited > self._settings.heartbeat_timeout_seconds / 3:
+            self._waiting[job.id] = (reason, since)
+            changes = {"message": reason}
+        lines = [(time.time(), f"{reason}; the job waits.")] if changes else []
+        if await asyncio.to_thread(self._queue.report, job.id, job.lease, changes, lines=lines):
+            await self._runner.kill(job)
+            await asyncio.to_thread(self._queue.finish, job.id, job.lease, JobState.STOPPED)
 
     async def _give_up(self, job: Job, reason: str) -> None:
         logger.warning("job %s: %s", job.id, reason)
         self._seen.pop(job.id, None)
         await asyncio.to_thread(self._queue.give_up, job, max_crashes=self._settings.max_crashes, reason=reason)
-
-    async def _start(self, job: Job) -> None:
-        logger.info("job %s (%s, %s): attempt %d", job.id, job.kind, job.subject, job.attempt)
-        # A session of its own: the worker outlives its service, and a terminal's Ctrl-C does not reach it.
-        self._children[job.id] = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, job.id, job.lease, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
-        )
-
-    def _kill(self, job: Job) -> None:
-        child = self._children.get(job.id)
-        pid = child.pid if child is not None else job.pid
-        if pid is not None and job.host == self._host and _is_worker(pid, job.lease):
-            logger.warning("job %s: killing its worker process %d", job.id, pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-
-    async def _shut_down(self) -> None:
-        running = await asyncio.to_thread(self._queue.find, states=[JobState.RUNNING], limit=1000)
-        # Workers that an earlier process of this service left behind end with this one too.
-        ours = [job for job in running if job.kind in self._kinds]
-        children = [child.pid for child in self._children.values() if child.returncode is None]
-        await end_workers(ours, self._settings.drain_grace_seconds, also=children)
-        for child in self._children.values():
-            await child.wait()
-
-
-async def end_workers(jobs: Iterable[Job], grace_seconds: float, also: Iterable[int] = ()) -> None:
-    """Ends the workers of these jobs on this machine: by SIGTERM, upon which they save, and those that are late by SIGKILL.
-
-    Args:
-        jobs: Running jobs; those whose worker is elsewhere, or gone, are passed over.
-        grace_seconds: How long they may take to save.
-        also: Further worker processes.
-    """
-    host = socket.gethostname()
-    pids = {job.pid for job in jobs if job.host == host and job.pid is not None and _is_worker(job.pid, job.lease)} | set(also)
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_seconds
-    while pids and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-        pids = {pid for pid in pids if _is_alive(pid)}
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
-
-
-def _describe(returncode: int) -> str:
-    return f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def _is_worker(pid: int, lease: str) -> bool:
-    """Whether this process is the one that holds the lease: numbers of processes are used again."""
-    try:
-        return _is_alive(pid) and lease.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-async def wait_for_exit(job: Job, *, timeout_seconds: float) -> None:
-    """Waits until the worker process of a job is gone, if it ran on this machine; gives up after the timeout."""
-    deadline = time.monotonic() + timeout_seconds
-    while (
-        job.pid is not None
-        and job.host == socket.gethostname()
-        and _is_worker(job.pid, job.lease)
-        and time.monotonic() < deadline
-    ):
-        await asyncio.sleep(0.02)

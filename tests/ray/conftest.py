@@ -1,0 +1,26 @@
+"""One Ray cluster for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.ray.cluster import Cluster, may_unshare, ray_cluster
+
+WORKERS = Path(__file__).parents[1] / "runtime" / "jobs"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A head that works on nothing and a node `one` with two cores; the job API is not reachable yet."""
+    if not may_unshare():
+        pytest.skip("a Ray cluster is tested in namespaces of its own, which this user may not make")
+    with ray_cluster(str(WORKERS)) as cluster:
+        cluster.start_head()
+        with cluster.reachable():
+            cluster.wait_for_nodes(1)
+            cluster.start_node("one", 52400, cpus=2)
+            cluster.wait_for_nodes(2)
+        yield cluster
