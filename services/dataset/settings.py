@@ -25,6 +25,10 @@ class DatasetSettings(JobSettings):
     workers: int = os.cpu_count() or 1
     """Processes that one job uses. Default: one for each core."""
 
+    ray_units: int = 0
+    """Units of one transcription (batches of segments) under way at once on the nodes of the Ray cluster, with
+    `TIMBRE_RUNNER=ray`; each reserves the `unit` of `TIMBRE_RAY_RESOURCES`. Default: 0, all of it where the job runs."""
+
     download_hosts: Annotated[tuple[str, ...], NoDecode] = YOUTUBE_HOSTS
     """Hosts that pages may be fetched from, with their subdomains, separated by commas; `*` means any public host."""
 

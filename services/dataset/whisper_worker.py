@@ -91,7 +91,7 @@ def serve(connection: Connection, parent: int, checkpoint: str, language: str, d
             path = connection.recv()
         except EOFError:
             return
-        connection.send(_outcome(model, path, language))
+        connection.send(transcribe_file(model, path, language))
 
 
 def transcribe(model: Whisper, audio: Audio, language: str) -> Transcript:
@@ -131,7 +131,8 @@ def transcribe(model: Whisper, audio: Audio, language: str) -> Transcript:
     )
 
 
-def _outcome(model: Whisper, path: Path, language: str) -> Transcript | TranscriptionFailed:
+def transcribe_file(model: Whisper, path: Path, language: str) -> Transcript | TranscriptionFailed:
+    """Transcribes a recording, or says why that cannot be done."""
     try:
         audio = read_audio(path)
     except (OSError, RuntimeError, ValueError) as error:  # soundfile's errors are RuntimeErrors

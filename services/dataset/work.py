@@ -41,6 +41,10 @@ def _segment(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> 
 def _transcribe(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> dict[str, Any]:
     from services.dataset.pipeline.transcribe import transcribe
 
+    if settings.runner == "ray" and settings.ray_units:
+        from services.dataset.pipeline.spread import hear_on_cluster
+
+        return transcribe(job, store, settings.models_dir, settings.workers, partial(hear_on_cluster, settings))
     return transcribe(job, store, settings.models_dir, settings.workers)
 
 

@@ -5,6 +5,8 @@ Its job API is carried out over a Unix socket to a port of the loopback interfac
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import shlex
 import socket
@@ -12,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -40,30 +42,32 @@ class Cluster:
         )
         self._run(shlex.join([sys.executable, str(HERE / "relay.py"), str(self._folder / "api"), "8265"]))
 
-    def start_node(self, name: str, port: int, cpus: int = 1) -> None:
+    def start_node(self, name: str, port: int, cpus: int = 1, resources: dict[str, int] | None = None) -> None:
         """Starts a node."""
-        agent = f"--dashboard-agent-listen-port={port}"
+        agent = f"--dashboard-agent-listen-port={port} --resources={shlex.quote(json.dumps(resources or {}))}"
         self._run(f"ray start --block --address=127.0.0.1:6390 --node-name={name} --num-cpus={cpus} {agent}")
 
     def kill_node(self, name: str) -> None:
         """Kills everything that runs on a node, at once."""
-        for process in psutil.Process(self._init.pid).children(recursive=True):
-            command = process.cmdline()
-            if command[1:2] == [str(Path(sys.executable).parent / "ray")] and f"--node-name={name}" in command:
-                doomed = [process, *process.children(recursive=True)]
-                for one in doomed:
-                    one.suspend()
-                for one in doomed:
-                    one.kill()
-                return
-        raise AssertionError(f"no node {name}")
+        node = self._find(lambda command: command[2:3] == ["start"] and f"--node-name={name}" in command)
+        doomed = [node, *node.children(recursive=True)]
+        for one in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.suspend()
+        for one in doomed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
 
     def process_of(self, lease: str) -> psutil.Process:
         """The worker process that holds a lease."""
+        return self._find(lambda command: command[-1:] == [lease])
+
+    def _find(self, wanted: Callable[[list[str]], bool]) -> psutil.Process:
         for process in psutil.Process(self._init.pid).children(recursive=True):
-            if process.is_running() and process.cmdline()[-1:] == [lease]:
-                return process
-        raise AssertionError("no such worker")
+            with contextlib.suppress(psutil.NoSuchProcess):  # or ended, and not yet collected
+                if wanted(process.cmdline()):
+                    return process
+        raise AssertionError("there is no such process")
 
     @contextmanager
     def reachable(self) -> Iterator[None]:
@@ -75,19 +79,19 @@ class Cluster:
             finally:
                 relay.kill()
 
-    def wait_for_nodes(self, count: int) -> None:
-        """Waits until so many nodes are alive, the head included."""
+    def wait_for(self, name: str) -> None:
+        """Waits until a node is alive; nodes that start on one machine at the same time get into each other's way."""
         deadline = time.monotonic() + 60
         while True:
             try:
-                summary = httpx.get(f"{self.address}/nodes?view=summary", trust_env=False).json()["data"]["summary"]
-                alive = [node["raylet"].get("state") for node in summary].count("ALIVE")
-                jobs = httpx.get(f"{self.address}/api/jobs/", trust_env=False).is_success
-                if alive >= count and jobs:
+                nodes = httpx.get(f"{self.address}/api/v0/nodes", trust_env=False, timeout=20).json()["data"]["result"][
+                    "result"
+                ]
+                if any(node["node_name"] == name and node["state"] == "ALIVE" for node in nodes):
                     return
-            except (httpx.TransportError, KeyError, ValueError):
+            except (httpx.TransportError, KeyError, TypeError, ValueError):
                 pass
-            assert time.monotonic() < deadline, "the cluster does not start"
+            assert time.monotonic() < deadline, f"node {name} does not start: {(self._folder / 'log').read_text()[-2000:]}"
             time.sleep(0.2)
 
     def _run(self, command: str) -> None:

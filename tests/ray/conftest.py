@@ -20,7 +20,7 @@ def cluster() -> Iterator[Cluster]:
     with ray_cluster(str(WORKERS)) as cluster:
         cluster.start_head()
         with cluster.reachable():
-            cluster.wait_for_nodes(1)
+            cluster.wait_for("head")
             cluster.start_node("one", 52400, cpus=2)
-            cluster.wait_for_nodes(2)
+            cluster.wait_for("one")
         yield cluster

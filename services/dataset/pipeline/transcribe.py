@@ -5,7 +5,8 @@ segments without a transcript ─ Whisper over all cores (a unit each) ─▶ no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,10 @@ from services.runtime.errors import Internal
 from services.runtime.jobs import JobContext, JobReleased, JobStopped
 from services.runtime.store import ObjectStore
 
+# Hears segments somewhere else: `hear(folder, ids, model=, language=)`.
+Heard = Generator[tuple[str, Transcript | TranscriptionFailed], None, None]
+Hear = Callable[..., Heard]
+
 # Flags of the planner say something about the audio, and stay when the transcript is made anew.
 _AUDIO_FLAGS = frozenset({"forced_cut", "padded"})
 
@@ -30,7 +35,9 @@ class NothingTranscribed(Internal):
     """Every segment failed."""
 
 
-def transcribe(job: JobContext, store: ObjectStore, models: Path, workers: int) -> dict[str, Any]:
+def transcribe(
+    job: JobContext, store: ObjectStore, models: Path, workers: int, elsewhere: Hear | None = None
+) -> dict[str, Any]:
     """Transcribes the segments of a dataset that have no transcript; with `force`, all but those that a person edited.
 
     Args:
@@ -38,6 +45,7 @@ def transcribe(job: JobContext, store: ObjectStore, models: Path, workers: int) 
         store: The object store.
         models: Where Whisper models are kept.
         workers: Processes to use.
+        elsewhere: Does the hearing instead of this machine.
 
     Returns:
         Counts `segments`, `transcribed` (now), `skipped`, and `failed` segments with the reason.
@@ -51,8 +59,14 @@ def transcribe(job: JobContext, store: ObjectStore, models: Path, workers: int) 
     todo = [row for row in rows if not row.edited and (job.parameters["force"] or row.transcript is None)]
     made = {name: unit for name, unit in units.finished("heard").items() if name in {row.id for row in todo}}
     job.log(f"{len(rows)} segments, {len(todo)} of them to transcribe with Whisper {_shown(job.parameters['model'])}.")
+    left = [row.id for row in todo if row.id not in made]
     try:
-        _hear_all(job, store, folder, units, [row for row in todo if row.id not in made], made, models, workers)
+        if elsewhere and left:
+            heard = elsewhere(folder, left, model=job.parameters["model"], language=language)
+        else:
+            heard = _hear_here(job, store, folder, left, models, workers)
+        with closing(heard):  # its workers end before anything else is done
+            _keep_all(job, units, heard, made, len(todo))
     except JobStopped:
         # What was heard before the stop is worth keeping.
         _merge(store, folder, made, language)
@@ -68,19 +82,9 @@ def transcribe(job: JobContext, store: ObjectStore, models: Path, workers: int) 
     return {"segments": len(rows), "transcribed": len(made) - len(failed), "skipped": len(rows) - len(todo), "failed": failed}
 
 
-def _hear_all(
-    job: JobContext,
-    store: ObjectStore,
-    folder: str,
-    units: Units,
-    rows: Sequence[Segment],
-    made: dict[str, Any],
-    models: Path,
-    workers: int,
-) -> None:
-    total = len(made) + len(rows)
+def _hear_here(job: JobContext, store: ObjectStore, folder: str, names: Sequence[str], models: Path, workers: int) -> Heard:
     results = transcribe_files(
-        _fetched(job, store, folder, rows),
+        _fetched(job, store, folder, names),
         model=job.parameters["model"],
         language=job.parameters["language"],
         cache_dir=models,
@@ -88,14 +92,25 @@ def _hear_all(
         on_progress=partial(_report_model, job),
     )
     for path, heard in results:
+        path.unlink(missing_ok=True)
+        yield path.stem, heard
+
+
+def _keep_all(
+    job: JobContext,
+    units: Units,
+    results: Heard,
+    made: dict[str, Any],
+    total: int,
+) -> None:
+    for name, heard in results:
         if isinstance(heard, TranscriptionFailed):
             unit: dict[str, Any] = {"error": heard.message}
-            job.log(f"{path.stem}: {heard.message}")
+            job.log(f"{name}: {heard.message}")
         else:
             unit = asdict(heard)
-        units.finish(f"heard/{path.stem}", unit)
-        made[path.stem] = unit
-        path.unlink(missing_ok=True)
+        units.finish(f"heard/{name}", unit)
+        made[name] = unit
         job.progress(len(made) / total, f"{len(made)} of {total} segments")
         job.check_stop()
 
@@ -105,10 +120,10 @@ def _report_model(job: JobContext, fraction: float, message: str) -> None:
     job.progress(0.0, f"{message} ({fraction:.0%})")
 
 
-def _fetched(job: JobContext, store: ObjectStore, folder: str, rows: Sequence[Segment]) -> Iterator[Path]:
-    for row in rows:
-        path = job.scratch / f"{row.id}.wav"
-        store.fetch(layout.segment_key(folder, row.id), path)
+def _fetched(job: JobContext, store: ObjectStore, folder: str, names: Sequence[str]) -> Iterator[Path]:
+    for name in names:
+        path = job.scratch / f"{name}.wav"
+        store.fetch(layout.segment_key(folder, name), path)
         yield path
 
 
