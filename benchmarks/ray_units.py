@@ -95,7 +95,7 @@ def measure(wav: str, units: int) -> None:
         first = 0.0
         for workers in (1, 2):
             with pools(name, 2) as pool:
-                list(map_bounded(pool, cut, [(n, (wav,)) for n in range(2)], 2))  # both workers start and import
+                list(map_bounded(pool, cut, [(n, (wav,)) for n in range(6)], 2))  # both workers start and import
                 empty = seconds(pool, nothing, [(n, (n,)) for n in range(EMPTY_UNITS)], workers)
                 work = seconds(pool, cut, [(n, (wav,)) for n in range(units)], workers)
             first = first or work

@@ -58,6 +58,7 @@ class _RayPool(Executor):
             "memory": resources.memory_bytes or None,
             "resources": resources.custom or None,
             "max_retries": _RETRIES,
+            "scheduling_strategy": "SPREAD",  # by itself Ray fills one node before it takes the next
         }
         self._remote: dict[Callable[..., Any], Any] = {}
         self._open: set[Any] = set()
