@@ -44,6 +44,12 @@ _CONNECTIONS = 16
 _MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject", "ResourceNotFound")
 _REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 
+# What an operator can mend, by the code that the server answers.
+_SENTENCES = {
+    "RequestTimeTooSkewed": "The clocks of this machine and the object store differ too much; set both by NTP.",
+    "XMinioStorageFull": "The object store's disk is full; free space or add some.",
+}
+
 
 class S3Store:
     """An `ObjectStore` in a bucket, which is made by the first write.
@@ -247,7 +253,8 @@ class S3Store:
                     "check TIMBRE_S3_ACCESS_KEY, TIMBRE_S3_SECRET_KEY and what they may do."
                 )
                 raise StoreUnavailable(message, reason="STORE_REFUSED") from error
-            raise StoreUnavailable(f"The object store answered {error.code}; try again later.") from error
+            sentence = _SENTENCES.get(error.code, f"The object store answered {error.code}; try again later.")
+            raise StoreUnavailable(sentence) from error
         except MinioException as error:
             raise StoreUnavailable(
                 "The object store gave an answer that is not S3's; check the endpoint in TIMBRE_STORAGE_URL."
