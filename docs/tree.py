@@ -37,6 +37,7 @@ DESCRIBED = {
     "README.md": "this page",
     "benchmarks/": "one script a question; each prints a ratio against its peer",
     "docs/architecture.md": "how it is built, and how to add to it",
+    "docs/kubernetes.md": "from nothing to a running cluster; scaling, upgrade, back-up",
     "docs/operations.md": "every setting; stopping, moving, what to do when something fails",
     "gateway/": "the HTTP API, over gRPC",
     "gateway/routes/": "one file a resource",
