@@ -6,6 +6,7 @@ import importlib
 import inspect
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,3 +140,12 @@ def test_no_secret_is_written_down(objects: list[dict[str, Any]]) -> None:
         for row in (row for box in pod_of(workload)["containers"] for row in box.get("env", [])):
             if row["name"].endswith(("SECRET", "_KEY", "PASSWORD", "DATABASE_URL")):
                 assert "secretKeyRef" in row["valueFrom"], row["name"]
+
+
+def test_every_object_fits_the_schema(objects: list[dict[str, Any]], tmp_path: Path) -> None:
+    rendered = tmp_path / "rendered.yaml"
+    rendered.write_text(yaml.safe_dump_all(objects))
+    check = [sys.executable, "-m", "kubernetes_validate", "--strict", "-k", "1.32", str(rendered)]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count(" passed ") == len(objects)
