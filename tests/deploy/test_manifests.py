@@ -18,7 +18,9 @@ ROOT = Path(__file__).parents[2]
 OVERLAYS = ("local", "gpu")
 SERVICES = {"dataset": 50051, "trainer": 50052, "inference": 50053}
 # Settings that the manifests are ahead of the code with; empty this as they arrive.
-NOT_LANDED = {"TIMBRE_AUTH", "TIMBRE_JWT_SECRET", "TIMBRE_LINK_SECRET"}
+NOT_LANDED = {"TIMBRE_AUTH", "TIMBRE_JWT_SECRET", "TIMBRE_LINK_SECRET", "TIMBRE_METRICS_LISTEN"}
+# Custom resources: their schemas come with the operator, not with Kubernetes.
+CUSTOM = ("PodMonitor", "PrometheusRule")
 SETTINGS = ("services.runtime.settings", "gateway.settings", *(f"services.{name}.settings" for name in SERVICES))
 
 pytestmark = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not on PATH: overlays cannot be rendered")
@@ -143,9 +145,10 @@ def test_no_secret_is_written_down(objects: list[dict[str, Any]]) -> None:
 
 
 def test_every_object_fits_the_schema(objects: list[dict[str, Any]], tmp_path: Path) -> None:
+    known = [found for found in objects if found["kind"] not in CUSTOM]
     rendered = tmp_path / "rendered.yaml"
-    rendered.write_text(yaml.safe_dump_all(objects))
+    rendered.write_text(yaml.safe_dump_all(known))
     check = [sys.executable, "-m", "kubernetes_validate", "--strict", "-k", "1.32", str(rendered)]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert (done.stdout + done.stderr).count(" passed ") == len(objects)
+    assert (done.stdout + done.stderr).count(" passed ") == len(known)
