@@ -35,6 +35,7 @@ DESCRIBED = {
     ".gitignore": "what is made and not kept",
     "Makefile": "everything a person types",
     "README.md": "this page",
+    "deploy/": "Kubernetes: a base, overlays, monitoring",
     "benchmarks/": "one script a question; each prints a ratio against its peer",
     "docs/architecture.md": "how it is built, and how to add to it",
     "docs/kubernetes.md": "from nothing to a running cluster; scaling, upgrade, back-up",
