@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
 from services.runtime import telemetry, traces
+from services.runtime.auth import check_listen
 from services.runtime.errors import TimbreError
 from services.runtime.logs import set_up_logging
 
@@ -53,6 +54,7 @@ def main() -> int:
     set_up_logging(settings)
     logging.getLogger("uvicorn.access").disabled = True
     try:
+        check_listen(settings.host, settings)
         telemetry.start(settings.metrics_listen)
         traces.start(settings.traces_endpoint, "gateway")
         Server(create_app(settings), settings).run()

@@ -13,12 +13,14 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from gateway import errors, pages, uploads
+from gateway import errors, pages, translate, uploads
 from gateway.backends import open_backends
+from gateway.doors import Doors, Links
 from gateway.middleware import BodyLimit, RequestLog
 from gateway.routes import checkpoints, dataset, files, health, inference, jobs, training
 from gateway.settings import GatewaySettings
 from gateway.watch import Hub
+from services.runtime.auth import open_verifier
 from services.runtime.store import open_store
 
 _DESCRIPTION = """\
@@ -59,10 +61,20 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     errors.install(app)
+    secret = settings.link_secret or settings.jwt_secret
+    links = Links(secret.get_secret_value().encode() if secret else b"", settings.link_seconds)
+    verifier = open_verifier(settings)
+    app.state.link = links if verifier else translate.file_url
+    # the last one added is the first to see a request
     app.add_middleware(BodyLimit, largest=settings.max_json_bytes, streamed=uploads.PATHS)
+    if settings.rate_limits == "on":
+        from gateway.limits import RateLimits
+
+        app.add_middleware(RateLimits, settings=settings)
+    app.add_middleware(Doors, verifier=verifier, links=links)
     app.add_middleware(RequestLog)
     for router in _ROUTERS:
-        # Included as routers they would be searched one inside the other at every request: a fifth of its time.
+        # Included as routers they would be searched one inside the other at every request.
         app.router.routes.extend(router.routes)
     pages.mount(app)
     app.openapi = partial(_openapi, app.openapi)  # type: ignore[method-assign]  # as FastAPI's manual has it

@@ -19,6 +19,7 @@ from timbre.trainer.v1 import trainer_pb2_grpc
 
 from gateway.settings import GatewaySettings
 from services.runtime import traces
+from services.runtime.auth import AUTHORIZATION, authorization
 from services.runtime.interceptors import REQUEST_ID_KEY
 from services.runtime.logs import request_id
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 # Whole logs and metrics of long trainings are the largest replies.
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
 
-_CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
+_CHANNEL_OPTIONS: Sequence[tuple[str, int | str]] = (
     ("grpc.max_receive_message_length", _MAX_REPLY_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
@@ -40,6 +41,7 @@ _CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a name such as dns:///inference:50053
 )
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -181,8 +183,12 @@ def open_backends(settings: GatewaySettings) -> Backends:
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:
-    """Returns what goes with every call: the id of the HTTP request that caused it, and its place in a trace."""
-    known = ((REQUEST_ID_KEY, request_id.get()), (traces.TRACEPARENT, traces.current.get()))
+    """Returns what goes with every call: the id of the HTTP request, its place in a trace, who asks."""
+    known = (
+        (REQUEST_ID_KEY, request_id.get()),
+        (traces.TRACEPARENT, traces.current.get()),
+        (AUTHORIZATION, authorization.get()),
+    )
     return tuple((key, value) for key, value in known if value)
 
 

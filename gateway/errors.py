@@ -114,7 +114,7 @@ def explain(error: Exception, request: Request) -> Failure:
         case CallFailed():
             return of_call(error)
         case TimbreError():
-            return _of_timbre(error)
+            return of_timbre(error)
         case RequestValidationError():
             return _of_validation(error)
         case HTTPException():
@@ -139,7 +139,8 @@ def of_call(failed: CallFailed) -> Failure:
     return _failure(code, error.details() or "", info.reason, dict(info.metadata), errors)
 
 
-def _of_timbre(error: TimbreError) -> Failure:
+def of_timbre(error: TimbreError) -> Failure:
+    """Returns what a client is told of an error that the gateway itself raised."""
     errors = [{"field": name, "message": message} for name, message in error.fields.items()]
     return _failure(error.code, error.message, error.reason, error.metadata, errors)
 
@@ -153,6 +154,12 @@ def _failure(
 ) -> Failure:
     status = 413 if reason == TOO_LARGE else HTTP_STATUS[code]
     headers = {"Retry-After": _whole_seconds(metadata.get("retry_after_seconds", ""))} if status == 503 else {}
+    if status == 401:
+        headers = {
+            "WWW-Authenticate": 'Bearer realm="timbre"' + ("" if reason == "TOKEN_MISSING" else ', error="invalid_token"')
+        }
+    elif "scope" in metadata:
+        headers = {"WWW-Authenticate": f'Bearer realm="timbre", error="insufficient_scope", scope="{metadata["scope"]}"'}
     extra = {"job_id": metadata["job_id"]} if "job_id" in metadata else {}
     return Failure(status, detail, reason, errors, extra, headers)
 

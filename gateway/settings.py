@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from services.runtime.settings import RuntimeSettings
 
@@ -11,7 +13,7 @@ class GatewaySettings(RuntimeSettings):
     """Where the gateway listens, where the services are, and how long it waits for them."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. `0.0.0.0` lets other machines in; there is no authentication."""
+    """Address to listen on. `0.0.0.0` lets other machines in; see `TIMBRE_AUTH`."""
 
     port: int = Field(default=8000, ge=0, le=65_535)
     """Port to listen on; 0 takes a free one."""
@@ -46,5 +48,42 @@ class GatewaySettings(RuntimeSettings):
     event_comment_seconds: float = Field(default=15.0, gt=0)
     """A stream of events that has nothing to say sends a comment this often, so that proxies keep it open, in seconds."""
 
+    link_secret: SecretStr | None = None
+    """What links to audio are signed with, at least 32 bytes. Default: `jwt_secret`; needed when tokens have public keys."""
+
+    link_seconds: float = Field(default=3600.0, gt=0)
+    """How long a link to audio is valid when `auth` is `jwt`, in seconds."""
+
+    rate_limits: Literal["off", "on"] = "off"
+    """Whether callers are kept from asking too often."""
+
+    rate_limit_training: str = "1/minute"
+    """How many trainings a caller may start, as the package `limits` writes it."""
+
+    rate_limit_inference: str = "10/minute"
+    """How many syntheses and comparisons a caller may ask for, likewise."""
+
+    rate_limit_dataset: str = "60/minute"
+    """How many requests about datasets a caller may send, likewise."""
+
+    rate_limit_storage_url: str = "memory://"
+    """Where requests are counted: `memory://` for one gateway, `redis://host:port` for several that count together."""
+
     max_json_bytes: int = Field(default=1024 * 1024, gt=0)
     """Largest JSON body that is read, in bytes."""
+
+    @field_validator("rate_limit_training", "rate_limit_inference", "rate_limit_dataset")
+    @classmethod
+    def _check_limit(cls, text: str) -> str:
+        from limits import parse
+
+        parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _check_link_secret(self) -> Self:
+        if self.auth == "jwt" and self.link_secret is None and self.jwt_secret is None:
+            raise ValueError("TIMBRE_LINK_SECRET is needed beside TIMBRE_JWT_JWKS_URL: it signs links to audio")
+        if self.link_secret is not None and len(self.link_secret.get_secret_value().encode()) < 32:
+            raise ValueError("TIMBRE_LINK_SECRET must have at least 32 bytes")
+        return self

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -15,6 +16,9 @@ from timbre.jobs.v1 import jobs_pb2
 from timbre.trainer.v1 import trainer_pb2
 
 from gateway.schemas import dataset, inference, jobs, training
+
+Link: TypeAlias = Callable[[str], str]
+"""Makes the URL of an object from its key: `file_url`, or one that signs it."""
 
 MEBIBYTE = 1024 * 1024
 
@@ -194,9 +198,9 @@ def synthesis_request(body: inference.SynthesisRequest) -> inference_pb2.Synthes
     return inference_pb2.SynthesizeRequest(parameters=parameters)
 
 
-def synthesized(body: inference.SynthesisRequest, reply: inference_pb2.SynthesizeResponse) -> inference.Synthesized:
+def synthesized(body: inference.SynthesisRequest, reply: inference_pb2.SynthesizeResponse, link: Link) -> inference.Synthesized:
     return inference.Synthesized(
-        audio_url=file_url(reply.audio_key),
+        audio_url=link(reply.audio_key),
         text=body.text,
         duration=reply.duration_seconds,
         real_time_factor=reply.real_time_factor,
@@ -209,10 +213,10 @@ def comparison_request(body: inference.ComparisonRequest) -> inference_pb2.Compa
     )
 
 
-def comparison(reply: inference_pb2.CompareCheckpointResponse) -> inference.Comparison:
+def comparison(reply: inference_pb2.CompareCheckpointResponse, link: Link) -> inference.Comparison:
     return inference.Comparison(
-        base_audio=file_url(reply.base_audio_key),
-        finetuned_audio=file_url(reply.finetuned_audio_key),
+        base_audio=link(reply.base_audio_key),
+        finetuned_audio=link(reply.finetuned_audio_key),
         similarity=reply.similarity,
         mfcc_score=reply.mfcc_score,
         base_similarity=reply.base_similarity,

@@ -20,6 +20,7 @@ import grpc
 from timbre.jobs.v1 import jobs_pb2
 
 from gateway.backends import Backends, CallFailed, call_metadata
+from services.runtime.auth import authorization
 
 logger = logging.getLogger("timbre.gateway")
 
@@ -59,6 +60,7 @@ class Feed(ABC):
         self._changed = asyncio.Event()
         self.started = asyncio.Event()
         self.watchers = 0
+        self.authorization = ""  # of whoever came last: an earlier one's token may have expired
         self.version = 0
         self.over = False
 
@@ -120,6 +122,7 @@ class Feed(ABC):
 
     async def _read_once(self) -> None:
         """Reads the stream until it ends or breaks, from the first service that can be reached."""
+        authorization.set(self.authorization)
         for stub in self._backends.jobs:
             try:
                 await self._catch_up()
@@ -265,6 +268,7 @@ class Hub:
     @asynccontextmanager
     async def _watch(self, name: str, make: Callable[[], FeedT]) -> AsyncIterator[FeedT]:
         feed = cast(FeedT, self._feeds.get(name)) if name in self._feeds else make()
+        feed.authorization = authorization.get()
         if self._closing:
             await feed.stop()
         elif name not in self._feeds:

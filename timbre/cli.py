@@ -54,6 +54,33 @@ def serve(
 
 
 @app.command()
+def token(
+    subject: Annotated[str, typer.Option(help="Who it is for.")] = "developer",
+    scope: Annotated[list[str] | None, typer.Option(help="What it allows; may be given several times. Default: admin.")] = None,
+    hours: Annotated[float, typer.Option(min=0.01, max=24 * 365, help="How long it is valid.")] = 12.0,
+) -> None:
+    """Make a token for development, signed with TIMBRE_JWT_SECRET."""
+    from pydantic import ValidationError
+
+    from services.runtime import auth
+    from services.runtime.errors import TimbreError
+    from services.runtime.settings import RuntimeSettings
+
+    scopes = scope or [auth.ADMIN]
+    if unknown := [name for name in scopes if name not in auth.SCOPES]:
+        typer.echo(f"There is no scope {unknown[0]!r}: use some of {', '.join(auth.SCOPES)}.", err=True)
+        raise typer.Exit(2)
+    try:
+        typer.echo(auth.mint(RuntimeSettings(), subject, scopes, hours * 3600))
+    except ValidationError as error:
+        typer.echo("; ".join(str(flaw["msg"]) for flaw in error.errors()), err=True)
+        raise typer.Exit(2) from None
+    except TimbreError as error:
+        typer.echo(error.message, err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
 def demo(
     model: Annotated[
         str, typer.Option(help="Base model: tiny (a stand-in, nothing is downloaded), xtts_v2, or the path of a folder.")

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from services.runtime.auth import check_listen
 from services.runtime.errors import FailedPrecondition, Internal
 from services.runtime.processes import die_with_parent
 from services.runtime.settings import RuntimeSettings
@@ -105,10 +106,12 @@ def serve(settings: RuntimeSettings, host: str, port: int) -> None:
         port: Its port; 0 takes a free one.
 
     Raises:
+        FailedPrecondition: The address lets other machines in, and there is no authentication.
         DataFolderInUse: Another `timbre serve` works on the same data folder.
         PortTaken: Something else listens there.
         StartFailed: A process ended, or none answered, before everything was ready.
     """
+    check_listen(host, settings)
     began = time.monotonic()
     with claim_folder(settings.data_dir), claim_usual_ports() as usual:
         for attempts_left in reversed(range(_ATTEMPTS)):

@@ -18,7 +18,7 @@ async def synthesize(request: Request, body: inference.SynthesisRequest, service
     """Speak a text with a checkpoint or the base model. Hanging up cancels it."""
     wanted, timeout = translate.synthesis_request(body), services.settings.synthesis_timeout_seconds
     spoken = await services.call_while_connected(request, services.inference.Synthesize, wanted, timeout)
-    return reply(translate.synthesized(body, spoken))
+    return reply(translate.synthesized(body, spoken, request.app.state.link))
 
 
 @router.post("/ab-test", response_model=inference.Comparison, responses=problems(400, 404, 413, 422))
@@ -26,4 +26,4 @@ async def ab_test(request: Request, body: inference.ComparisonRequest, services:
     """Speak a text with the base model and with a checkpoint, and score both against held-out recordings of the voice."""
     wanted, timeout = translate.comparison_request(body), services.settings.comparison_timeout_seconds
     compared = await services.call_while_connected(request, services.inference.CompareCheckpoint, wanted, timeout)
-    return reply(translate.comparison(compared))
+    return reply(translate.comparison(compared, request.app.state.link))

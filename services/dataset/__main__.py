@@ -17,6 +17,7 @@ from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import set_up_logging
 from services.runtime.server import serve
 from services.runtime.store import open_store
+from services.scopes import RPC_SCOPES
 
 
 async def main(settings: DatasetSettings) -> None:
@@ -34,7 +35,7 @@ async def main(settings: DatasetSettings) -> None:
         "timbre.dataset.v1.DatasetService": lambda server: add_DatasetServiceServicer_to_server(servicer, server),
         "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(JobsServicer(queue), server),
     }
-    await serve(settings.dataset_listen, services, settings, background=[supervisor.run()])
+    await serve(settings.dataset_listen, services, settings, scopes=RPC_SCOPES, background=[supervisor.run()])
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from services.runtime import telemetry, traces
 from services.runtime.logs import set_up_logging
 from services.runtime.server import serve
 from services.runtime.store import open_store
+from services.scopes import RPC_SCOPES
 
 
 def make_loader(settings: InferenceSettings) -> EngineLoader:
@@ -46,7 +47,7 @@ async def main(settings: InferenceSettings) -> None:
     telemetry.gauge("timbre_synthesis_queue", "Requests that wait for the model.", lambda: servicer.thread.queued_count)
     preloading = asyncio.create_task(servicer.preload()) if settings.preload else None
     try:
-        await serve(settings.inference_listen, services, settings)
+        await serve(settings.inference_listen, services, settings, scopes=RPC_SCOPES)
     finally:
         if preloading is not None:
             preloading.cancel()

@@ -8,6 +8,8 @@
     ├── Unavailable           503   try again later
     ├── ResourceExhausted     503   full for now; `retry_after_seconds` says when to come back
     ├── DeadlineExceeded      504   the time allowed for the request ran out
+    ├── Unauthenticated       401   nobody knows who asks
+    ├── PermissionDenied      403   who asks is known, and may not
     └── Internal              500   our fault, with a sentence that is safe to show
 
 The server interceptor turns them into a google.rpc.Status (see `services.runtime.interceptors`), the gateway turns that into
@@ -97,6 +99,18 @@ class DeadlineExceeded(TimbreError):
     """The time allowed for the request ran out."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+class Unauthenticated(TimbreError):
+    """There are no credentials, or they do not count."""
+
+    code = grpc.StatusCode.UNAUTHENTICATED
+
+
+class PermissionDenied(TimbreError):
+    """The caller may not do this."""
+
+    code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class Internal(TimbreError):

@@ -6,7 +6,8 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
@@ -15,6 +16,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from services.runtime import telemetry, traces
+from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller
 from services.runtime.errors import TimbreError
 from services.runtime.logs import request_id
 
@@ -22,13 +24,27 @@ logger = logging.getLogger("timbre.rpc")
 
 # A string: only the type stubs know its parameters.
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Admit: TypeAlias = Callable[[], Awaitable[None]]
 
 REQUEST_ID_KEY = "x-request-id"
 DOMAIN = "timbre"
 
 
+# Who may call them is nobody's secret: probes and load balancers have no tokens.
+_OPEN = "/grpc.health."
+
+
 class ChassisInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every method, unary or streaming, so that an error is translated wherever it is raised, mid-stream too."""
+    """Wraps every method, unary or streaming, so that an error is translated wherever it is raised, mid-stream too.
+
+    Args:
+        verifier: What checks tokens; None lets everybody in.
+        scopes: Full method, e.g. `/timbre.jobs.v1.JobsService/GetJob`, to the scopes of which a caller needs one. What is
+            not listed needs `admin`.
+    """
+
+    def __init__(self, verifier: Verifier | None = None, scopes: Mapping[str, Collection[str]] | None = None) -> None:
+        self._verifier, self._scopes = verifier, scopes or {}
 
     async def intercept_service(  # noqa: D102
         self,
@@ -47,18 +63,29 @@ class ChassisInterceptor(grpc.aio.ServerInterceptor):
         inner = getattr(handler, kind)
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
         make = getattr(grpc, f"{kind}_rpc_method_handler")
+        header = str(metadata.get(AUTHORIZATION, ""))
         wrapped: Handler = make(
-            wrap(inner, method, sent_id, parent),
+            wrap(inner, partial(self._admit, method, header), method, sent_id, parent),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
         return wrapped
 
+    async def _admit(self, method: str, header: str) -> None:
+        """Lets a call in, and remembers whose it is, or raises what is missing."""
+        if self._verifier is None or method.startswith(_OPEN):
+            return
+        found = await self._verifier.verify(header)
+        found.check(self._scopes.get(method, (ADMIN,)))
+        caller.set(found)
+        authorization.set(header)
 
-def _wrap_unary(inner: Callable[..., Any], method: str, sent_id: str, parent: str) -> Callable[..., Any]:
+
+def _wrap_unary(inner: Callable[..., Any], admit: Admit, method: str, sent_id: str, parent: str) -> Callable[..., Any]:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
         with _Call(method, sent_id, parent) as logged:
             try:
+                await admit()
                 result = inner(request, context)
                 return await result if asyncio.iscoroutine(result) else result
             except Exception as error:
@@ -67,10 +94,11 @@ def _wrap_unary(inner: Callable[..., Any], method: str, sent_id: str, parent: st
     return call
 
 
-def _wrap_stream(inner: Callable[..., Any], method: str, sent_id: str, parent: str) -> Callable[..., Any]:
+def _wrap_stream(inner: Callable[..., Any], admit: Admit, method: str, sent_id: str, parent: str) -> Callable[..., Any]:
     async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
         with _Call(method, sent_id, parent) as logged:
             try:
+                await admit()
                 async for response in inner(request, context):
                     yield response
             except Exception as error:

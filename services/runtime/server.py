@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.runtime.errors import Unavailable
+from services.runtime.auth import check_listen, open_verifier
+from services.runtime.errors import FailedPrecondition, Unavailable
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.settings import RuntimeSettings
 
@@ -45,6 +46,7 @@ async def serve(
     services: Mapping[str, Register],
     settings: RuntimeSettings,
     *,
+    scopes: Mapping[str, Collection[str]] | None = None,
     background: Sequence[Coroutine[Any, Any, None]] = (),
     on_ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
@@ -54,13 +56,22 @@ async def serve(
         listen: Address to bind, e.g. `127.0.0.1:50051`; port 0 takes a free one.
         services: Full service name to its registration.
         settings: Shared settings.
+        scopes: Full method to the scopes of which a caller needs one; what is not listed needs `admin`.
         background: Tasks that run beside the server and are cancelled, and awaited, at its end.
         on_ready: Called with the port once calls are answered.
 
     Raises:
+        FailedPrecondition: The address lets other machines in, and there is no authentication.
         Unavailable: The address cannot be bound.
     """
-    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
+    try:
+        check_listen(listen.rpartition(":")[0], settings)
+    except FailedPrecondition:
+        for coroutine in background:
+            coroutine.close()
+        raise
+    chassis = ChassisInterceptor(open_verifier(settings), scopes)
+    server = grpc.aio.server(interceptors=[chassis], options=SERVER_OPTIONS)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     for register in services.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from services.runtime.store import S3Credentials
@@ -36,6 +36,27 @@ class RuntimeSettings(BaseSettings):
     cache_dir: Path | None = None
     """Models that were downloaded or made. Default: `cache/` in the data folder."""
 
+    auth: Literal["off", "jwt"] = "off"
+    """Who may call: anybody on this machine (`off`), or holders of a token (`jwt`), here and at every service."""
+
+    insecure: bool = False
+    """Whether other machines may be let in without authentication. Default: no, only loopback addresses are bound then."""
+
+    jwt_secret: SecretStr | None = None
+    """What tokens are signed with (HS256), at least 32 bytes. This or `jwt_jwks_url` is needed when `auth` is `jwt`."""
+
+    jwt_jwks_url: str = ""
+    """Where the issuer of tokens lists its public keys (RS256, ES256)."""
+
+    jwt_issuer: str = Field(default="timbre", min_length=1)
+    """What a token must say in `iss`."""
+
+    jwt_audience: str = Field(default="timbre", min_length=1)
+    """What a token must say in `aud`."""
+
+    jwt_leeway_seconds: float = Field(default=10.0, ge=0, le=300)
+    """How far the clocks of issuer and checker may differ, in seconds."""
+
     log_format: Literal["text", "json"] = "text"
     """Log lines for people or, in a cluster, for machines."""
 
@@ -53,6 +74,10 @@ class RuntimeSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _fill_places(self) -> Self:
+        if self.auth == "jwt" and (self.jwt_secret is None) == (not self.jwt_jwks_url):
+            raise ValueError("TIMBRE_AUTH=jwt needs either TIMBRE_JWT_SECRET or TIMBRE_JWT_JWKS_URL, and not both")
+        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
+            raise ValueError("TIMBRE_JWT_SECRET must have at least 32 bytes: openssl rand -base64 48 makes a good one")
         self.data_dir = self.data_dir.expanduser().absolute()
         self.storage_url = self.storage_url or (self.data_dir / "objects").as_uri()
         self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'timbre.db'}"

@@ -15,6 +15,7 @@ from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import set_up_logging
 from services.runtime.server import serve
 from services.runtime.store import open_store
+from services.scopes import RPC_SCOPES
 from services.trainer.servicer import KINDS, TRAIN, TrainerServicer
 from services.trainer.settings import TrainerSettings
 
@@ -34,7 +35,7 @@ async def main(settings: TrainerSettings) -> None:
         "timbre.trainer.v1.TrainerService": lambda server: add_TrainerServiceServicer_to_server(servicer, server),
         "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(JobsServicer(queue), server),
     }
-    await serve(settings.trainer_listen, services, settings, background=[supervisor.run()])
+    await serve(settings.trainer_listen, services, settings, scopes=RPC_SCOPES, background=[supervisor.run()])
 
 
 if __name__ == "__main__":

@@ -17,8 +17,6 @@ from pydantic_settings import BaseSettings
 ROOT = Path(__file__).parents[2]
 OVERLAYS = ("local", "gpu")
 SERVICES = {"dataset": 50051, "trainer": 50052, "inference": 50053}
-# Settings that the manifests are ahead of the code with; empty this as they arrive.
-NOT_LANDED = {"TIMBRE_AUTH", "TIMBRE_JWT_SECRET", "TIMBRE_LINK_SECRET", "TIMBRE_METRICS_LISTEN"}
 # Custom resources: their schemas come with the operator, not with Kubernetes.
 CUSTOM = ("PodMonitor", "PrometheusRule")
 SETTINGS = ("services.runtime.settings", "gateway.settings", *(f"services.{name}.settings" for name in SERVICES))
@@ -61,11 +59,7 @@ def fields() -> set[str]:
 
 
 def test_every_variable_is_a_setting(objects: list[dict[str, Any]]) -> None:
-    assert environment(objects) - fields() - NOT_LANDED == set()
-
-
-def test_nothing_that_landed_is_still_excused() -> None:
-    assert NOT_LANDED & fields() == set(), "take these out of NOT_LANDED"
+    assert environment(objects) - fields() == set()
 
 
 def test_services_listen_where_the_gateway_dials(objects: list[dict[str, Any]]) -> None:

@@ -23,8 +23,11 @@ from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from gateway.__main__ import Server
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
+from services.runtime.auth import open_verifier
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.server import SERVER_OPTIONS
+from services.runtime.settings import RuntimeSettings
+from services.scopes import RPC_SCOPES
 
 SERVICES = {
     "dataset": (dataset_pb2, dataset_pb2_grpc, "DatasetService"),
@@ -87,11 +90,11 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> StartStack:
     """An async context manager that starts a gateway; settings by name."""
 
     @asynccontextmanager
-    async def start(**settings: Any) -> AsyncIterator[Stack]:
+    async def start(service_auth: RuntimeSettings | None = None, **settings: Any) -> AsyncIterator[Stack]:
         script = Script()
         servers, checks, addresses = {}, {}, {}
         for name in ("dataset", "trainer", "inference"):
-            servers[name], checks[name], port = await _start_service(name, script)
+            servers[name], checks[name], port = await _start_service(name, script, known_to=service_auth)
             addresses[f"{name}_address"] = f"127.0.0.1:{port}"
         known = GatewaySettings(data_dir=tmp_path_factory.mktemp("gateway"), port=0, **{**addresses, **settings})
         server = Server(create_app(known), known)
@@ -128,9 +131,12 @@ def stack(shared_stack: Stack) -> Stack:
     return shared_stack
 
 
-async def _start_service(name: str, script: Script, port: int = 0) -> tuple[grpc.aio.Server, Any, int]:
+async def _start_service(
+    name: str, script: Script, port: int = 0, known_to: RuntimeSettings | None = None
+) -> tuple[grpc.aio.Server, Any, int]:
     """Starts a server for a service, with jobs and health beside it as the real ones have them."""
-    server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)
+    chassis = ChassisInterceptor(open_verifier(known_to) if known_to else None, RPC_SCOPES)
+    server = grpc.aio.server(interceptors=[chassis], options=SERVER_OPTIONS)
     check = health.aio.HealthServicer()
     await check.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(check, server)

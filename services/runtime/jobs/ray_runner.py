@@ -21,6 +21,9 @@ from services.runtime.settings import JobSettings, RayResources
 
 logger = logging.getLogger(__name__)
 
+# Workers serve nobody, so they need no locks, and whoever may use the job API sees what they get.
+_KEPT_HERE = ("TIMBRE_RAY_TOKEN", "TIMBRE_AUTH", "TIMBRE_JWT_SECRET", "TIMBRE_LINK_SECRET")
+
 # How long the head may take to answer; a submission makes it look for a node, which takes it a second or two.
 _TIMEOUT_SECONDS = 20.0
 
@@ -170,7 +173,7 @@ def environment_of(settings: JobSettings, environment: Any) -> dict[str, str]:
     chosen = {
         name: value
         for name, value in environment.items()
-        if any(fnmatchcase(name, pattern) for pattern in settings.ray_environment) and name != "TIMBRE_RAY_TOKEN"
+        if any(fnmatchcase(name, pattern) for pattern in settings.ray_environment) and name not in _KEPT_HERE
     }
     return chosen | {"TIMBRE_DATABASE_URL": settings.database_url, "TIMBRE_STORAGE_URL": settings.storage_url}
 

@@ -1,0 +1,151 @@
+"""Who may come in over HTTP: every path and the scopes of which a caller needs one, tokens, signed links, and an audit line.
+
+The services hold the same token against their own table again (services.scopes), since not everybody comes through here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import logging
+import time
+from urllib.parse import parse_qs, urlencode
+
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway import errors
+from gateway.translate import file_url
+from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller
+from services.runtime.errors import PermissionDenied, TimbreError
+from services.scopes import INFERENCE, READ, TRAINING, WRITE
+
+audit = logging.getLogger("timbre.audit")
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+
+# Pages, their parts, and what probes ask: nothing in them is anybody's.
+_OPEN_PATHS = ("/", "/healthz", "/readyz", "/openapi.json", "/webui", "/docs")
+_OPEN_FOLDERS = ("/webui/", "/docs/")
+
+# The first that fits: beginning of the path, scopes to read, scopes to change.
+_SCOPES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    ("/training/dataset", (READ, WRITE), (WRITE,)),
+    ("/training/checkpoints/load", (INFERENCE,), (INFERENCE,)),
+    ("/training/checkpoints", (TRAINING, INFERENCE), (TRAINING,)),
+    ("/training/inference/", (INFERENCE,), (INFERENCE,)),
+    ("/training/jobs", (READ, WRITE, TRAINING), (WRITE, TRAINING)),
+    ("/training/events", (READ, WRITE, TRAINING), (ADMIN,)),
+    ("/training/", (TRAINING,), (TRAINING,)),
+    ("/files/", (INFERENCE,), (ADMIN,)),
+)
+
+
+def scopes_of(method: str, path: str) -> tuple[str, ...]:
+    """Returns the scopes of which a request needs one; none means that anybody may. What is not listed needs `admin`.
+
+    Args:
+        method: The HTTP method.
+        path: The decoded path, as the router sees it.
+    """
+    if method in _SAFE and (path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS)):
+        return ()
+    for beginning, read, change in _SCOPES:
+        if path.startswith(beginning):
+            return read if method in _SAFE else change
+    return (ADMIN,)
+
+
+class Links:
+    """Links to objects for players, which cannot send headers: bound to one object, and short-lived.
+
+    Args:
+        secret: What they are signed with.
+        seconds: How long one is valid.
+    """
+
+    def __init__(self, secret: bytes, seconds: float) -> None:
+        self._secret, self._seconds = secret, seconds
+
+    def __call__(self, key: str) -> str:
+        """Returns where an object is served, signed."""
+        expires = str(int(time.time() + self._seconds))
+        return f"{file_url(key)}?{urlencode({'expires': expires, 'signature': self._sign(key, expires)})}"
+
+    def opens(self, key: str, query: str) -> bool:
+        """Whether the query of a request makes it a link to this object.
+
+        Raises:
+            PermissionDenied: It was one, and has expired, or it was tampered with.
+        """
+        said = parse_qs(query)
+        expires, signature = said.get("expires", [""]), said.get("signature", [""])
+        if expires == [""] and signature == [""]:
+            return False
+        right = len(expires) == len(signature) == 1 and hmac.compare_digest(
+            signature[0].encode("utf-8", "replace"), self._sign(key, expires[0]).encode()
+        )
+        if not right or not expires[0].isascii() or not expires[0].isdigit():
+            raise PermissionDenied("This link is not valid: ask for the audio again.", reason="LINK_INVALID")
+        if int(expires[0]) < time.time():
+            raise PermissionDenied("This link has expired: ask for the audio again.", reason="LINK_EXPIRED")
+        return True
+
+    def _sign(self, key: str, expires: str) -> str:
+        digest = hmac.digest(self._secret, f"{key}\n{expires}".encode("utf-8", "surrogatepass"), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+class Doors:
+    """Lets a request in when its token, or its link, allows it; writes a line for every change.
+
+    Args:
+        app: What is wrapped.
+        verifier: What checks tokens; None lets everybody in.
+        links: What checks links.
+    """
+
+    def __init__(self, app: ASGIApp, verifier: Verifier | None, links: Links) -> None:
+        self._app, self._verifier, self._links = app, verifier, links
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handles one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] not in _SAFE:
+            send = _audited(scope, send)
+        try:
+            if self._verifier is not None:
+                await self._admit(self._verifier, scope)
+        except TimbreError as error:
+            await errors.of_timbre(error).response()(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _admit(self, verifier: Verifier, scope: Scope) -> None:
+        method, path = scope["method"], scope["path"]
+        needed = scopes_of(method, path)
+        if not needed:
+            return
+        query = scope["query_string"].decode("latin-1")
+        if path.startswith("/files/") and method in _SAFE and self._links.opens(path.removeprefix("/files/"), query):
+            return
+        header = HTTPConnection(scope).headers.get(AUTHORIZATION, "")
+        found = await verifier.verify(header)
+        found.check(needed)
+        caller.set(found)
+        authorization.set(header)
+
+
+def _audited(scope: Scope, send: Send) -> Send:
+    """Returns a `send` that notes who changed what, and how that ended."""
+
+    async def send_and_note(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+            audit.info("%r %s %s %d", caller.get().subject, scope["method"], path, message["status"])
+        await send(message)
+
+    return send_and_note
