@@ -134,8 +134,8 @@ class Doors:
             return
         header = HTTPConnection(scope).headers.get(AUTHORIZATION, "")
         found = await verifier.verify(header)
-        found.check(needed)
         caller.set(found)
+        found.check(needed)
         authorization.set(header)
 
 

@@ -210,7 +210,7 @@ async def test_a_change_is_written_down(locked: Any, caplog: pytest.LogCaptureFi
         await locked.client.get(STATUS, headers=bearer(token()))
         await locked.client.post("/training/stop", json={}, headers=bearer(token(sub="rui\n", scope="inference")))
     assert [record.getMessage() for record in caplog.records if record.name == "timbre.audit"] == [
-        "'anonymous' POST /training/stop 403"
+        "'rui\\n' POST /training/stop 403"
     ]
 
 
