@@ -11,6 +11,8 @@ from typing import IO, Any, TypeVar
 import grpc
 from fastapi import Request
 from fastapi.responses import Response
+from google.protobuf.message import Message
+from grpc._cython import cygrpc  # type: ignore[attr-defined]  # the stubs leave it out
 from timbre.dataset.v1 import dataset_pb2
 
 from gateway import translate
@@ -203,14 +205,30 @@ async def _send(
     call = method(timeout=timeout, metadata=call_metadata())
     try:
         try:
-            await call.write(first)
+            await _write(call, first)
             async for piece in _in_pieces(chunks):
-                await call.write(type(first)(chunk=piece))
+                await _write(call, type(first)(chunk=piece))
             await call.done_writing()
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError, cygrpc.InternalError):
             pass  # the call has ended already: awaiting it says how
         return await call
     except grpc.aio.AioRpcError as error:
         raise CallFailed("dataset", error, timeout) from error
     finally:
         call.cancel()  # when the client hung up, or sent something else than a form; otherwise it has ended
+
+
+async def _write(call: Any, message: Message) -> None:
+    """Sends a message as `call.write` does, but leaves it to the service to say how the call ended.
+
+    When a service refuses a stream while a message is on its way, `StreamUnaryCall.write` (grpc/aio/_call.py, `_write`) makes
+    INTERNAL of the message that could not be sent, and what the service said, which arrives a moment later, is lost.
+
+    Raises:
+        asyncio.InvalidStateError: The call has ended.
+        cygrpc.InternalError: It is ending.
+    """
+    await call.wait_for_connection()
+    if call.done():
+        raise asyncio.InvalidStateError
+    await call._cython_call.send_serialized_message(message.SerializeToString())
