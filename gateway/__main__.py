@@ -16,6 +16,7 @@ from services.runtime import telemetry, traces
 from services.runtime.auth import check_listen
 from services.runtime.errors import TimbreError
 from services.runtime.logs import set_up_logging
+from services.runtime.settings import describe
 
 
 class Server(uvicorn.Server):
@@ -49,7 +50,7 @@ def main() -> int:
         settings = GatewaySettings()
     except ValidationError as error:
         for flaw in error.errors():
-            print(f"TIMBRE_{'_'.join(map(str, flaw['loc'])).upper()}: {flaw['msg']}", file=sys.stderr)  # noqa: T201
+            print(describe(flaw), file=sys.stderr)  # noqa: T201
         return 2
     set_up_logging(settings)
     logging.getLogger("uvicorn.access").disabled = True

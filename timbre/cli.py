@@ -36,14 +36,14 @@ def serve(
 
     from services.runtime.errors import TimbreError
     from services.runtime.logs import set_up_logging
-    from services.runtime.settings import RuntimeSettings
+    from services.runtime.settings import RuntimeSettings, describe
     from timbre.serve import serve as run
 
     try:
         settings = RuntimeSettings(data_dir=data_dir)
     except ValidationError as error:
         for flaw in error.errors():
-            typer.echo(f"TIMBRE_{'_'.join(map(str, flaw['loc'])).upper()}: {flaw['msg']}", err=True)
+            typer.echo(describe(flaw), err=True)
         raise typer.Exit(2) from None
     set_up_logging(settings)
     try:
@@ -64,7 +64,7 @@ def token(
 
     from services.runtime import auth
     from services.runtime.errors import TimbreError
-    from services.runtime.settings import RuntimeSettings
+    from services.runtime.settings import RuntimeSettings, describe
 
     scopes = scope or [auth.ADMIN]
     if unknown := [name for name in scopes if name not in auth.SCOPES]:
@@ -73,7 +73,7 @@ def token(
     try:
         typer.echo(auth.mint(RuntimeSettings(), subject, scopes, hours * 3600))
     except ValidationError as error:
-        typer.echo("; ".join(str(flaw["msg"]) for flaw in error.errors()), err=True)
+        typer.echo("\n".join(describe(flaw) for flaw in error.errors()), err=True)
         raise typer.Exit(2) from None
     except TimbreError as error:
         typer.echo(error.message, err=True)

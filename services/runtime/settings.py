@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -15,7 +16,11 @@ class RuntimeSettings(BaseSettings):
     """Where things are kept, and how a process logs and works."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TIMBRE_", extra="ignore", env_ignore_empty=True, use_attribute_docstrings=True
+        env_prefix="TIMBRE_",
+        extra="ignore",
+        env_ignore_empty=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,  # a secret that is too short is still a secret
     )
 
     data_dir: Path = Path(".timbre")
@@ -156,3 +161,10 @@ class JobSettings(RuntimeSettings):
     @classmethod
     def _split_names(cls, value: object) -> object:
         return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+def describe(flaw: Mapping[str, Any]) -> str:
+    """Returns what is wrong with a setting in a line: one of a pydantic error's `errors()`."""
+    name = "_".join(map(str, flaw["loc"])).upper()
+    message = str(flaw["msg"]).removeprefix("Value error, ")
+    return f"TIMBRE_{name}: {message}" if name else message
