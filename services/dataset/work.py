@@ -59,7 +59,7 @@ _JOBS = {
 def main() -> None:
     """Runs the job that the command line names."""
     settings = DatasetSettings()
-    store = open_store(settings.storage_url, settings.s3_credentials)
+    store = open_store(settings.storage_url, settings.s3_credentials, patient=True)
     work({kind: partial(run, settings=settings, store=store) for kind, run in _JOBS.items()}, settings)
 
 

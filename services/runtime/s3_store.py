@@ -1,31 +1,31 @@
 """The object store in a bucket of MinIO, Amazon S3 or another server of that protocol.
 
 Requests are signed by the `minio` client. Big objects go up in parts; S3 shows an object only when all of it is there.
+Every body that goes up carries a digest, which the server checks; what comes down whole is held against its ETag.
 """
 
 from __future__ import annotations
 
 import io
+import logging
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, BinaryIO, cast
-from urllib.parse import urlsplit
+from typing import Any, BinaryIO, TypeVar, cast
 
-import certifi
 import urllib3
-from minio import Minio
 from minio.commonconfig import CopySource
-from minio.credentials import AWSConfigProvider, ChainedProvider, EnvAWSProvider, IamAwsProvider, StaticProvider
-from minio.error import MinioException, S3Error
+from minio.error import S3Error, ServerError
 
 from services.runtime.errors import InvalidArgument
 from services.runtime.files import write_atomically
 from services.runtime.keys import check_key
+from services.runtime.s3_body import PART_BYTES, Body, Followed, Spoiled
+from services.runtime.s3_connection import S3Address, open_client, open_pool, retry_policy, translated
 from services.runtime.store import (
     DEFAULT_CONTENT_TYPE,
     ObjectExists,
@@ -35,50 +35,39 @@ from services.runtime.store import (
     StoreUnavailable,
 )
 
-# S3 takes 10,000 parts of 5 MiB or more; 8 MiB allows objects of 80 GB. One part at a time is in memory.
-_PART_BYTES = 8 << 20
-_BLOCK_BYTES = 1 << 20
-_CONNECT_SECONDS = 5.0
-_READ_SECONDS = 60.0
-_CONNECTIONS = 16
-_MISSING = ("NoSuchKey", "NoSuchBucket", "NoSuchObject", "ResourceNotFound")
-_REFUSED = ("AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
+Read = TypeVar("Read")
 
-# What an operator can mend, by the code that the server answers.
-_SENTENCES = {
-    "RequestTimeTooSkewed": "The clocks of this machine and the object store differ too much; set both by NTP.",
-    "XMinioStorageFull": "The object store's disk is full; free space or add some.",
-}
+log = logging.getLogger(__name__)
+
+_BLOCK_BYTES = 1 << 20
+_READS = 3
+
+
+class BucketMissing(StoreUnavailable):
+    """There is no bucket, and we may not make it."""
+
+    def __init__(self, bucket: str) -> None:
+        super().__init__(
+            f"There is no bucket {bucket!r} in the object store, and these credentials may not make it: "
+            "make it there, or name another in TIMBRE_STORAGE_URL."
+        )
 
 
 class S3Store:
     """An `ObjectStore` in a bucket, which is made by the first write.
 
     Args:
-        bucket: Its name.
-        endpoint: `http://host:port` or `https://host`.
-        region: As the server is configured; MinIO's default is `us-east-1`.
+        address: Where it is.
         credentials: None asks Amazon's usual sources.
+        patient: Whether to wait out a restart of the server, for more than a minute, before saying that it is away.
     """
 
-    def __init__(self, bucket: str, endpoint: str, region: str, credentials: S3Credentials | None) -> None:
-        address = urlsplit(endpoint)
-        self._bucket = bucket
-        self._endpoint = endpoint
-        self._http = urllib3.PoolManager(
-            timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
-            maxsize=_CONNECTIONS,
-            retries=urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
-        )
-        self._client = Minio(
-            address.netloc,
-            secure=address.scheme == "https",
-            region=region,
-            http_client=self._http,
-            credentials=_provider(credentials),
-        )
+    def __init__(self, address: S3Address, credentials: S3Credentials | None, *, patient: bool = False) -> None:
+        self._bucket = address.bucket
+        self._checksums = address.checksums
+        self._http = open_pool(address, patient=patient)
+        self._create_policy = retry_policy(patient=patient, lost_answers=False)
+        self._client = open_client(address, credentials, self._http)
         self._bucket_lock = threading.Lock()
         self._bucket_known = False
 
@@ -103,21 +92,25 @@ class S3Store:
         if self.stat(key) is not None:
             raise ObjectExists(key)
         self._make_bucket()
-        with self._translated(key):
+        with self._writing(key):
             url = self._client.get_presigned_url("PUT", self._bucket, key, expires=timedelta(minutes=5))
             headers = {"If-None-Match": "*", "Content-Type": content_type}
-            # A retry could meet the object that its own first try made, and call it somebody else's.
-            response = self._http.request("PUT", url, body=source, headers=headers, retries=False)
+            # After a lost answer a retry could meet the object that its own first try made, and call it somebody else's.
+            response = self._http.request("PUT", url, body=source, headers=headers, retries=self._create_policy)
             if response.status in (409, 412):
                 raise ObjectExists(key)
             if response.status != 200:
-                raise S3Error.fromxml(response) if response.data else MinioException(f"HTTP status {response.status}")
+                raise S3Error.fromxml(response) if response.data else ServerError("no answer", response.status)
         return ObjectInfo(key, len(source), response.headers["ETag"].strip('"'), _date(response.headers))
 
     def get(self, key: str) -> bytes:
         """See `ObjectStore.get`."""
-        with self.open(key) as stream:
-            return stream.read()
+
+        def read() -> bytes:
+            with self.open(key) as stream:
+                return stream.read()
+
+        return _again(read)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> BinaryIO:
         """See `ObjectStore.open`."""
@@ -137,26 +130,26 @@ class S3Store:
             if start >= info.size:
                 return io.BytesIO()
             response = self._request(key, start, info.size - start)
-        return cast(BinaryIO, io.BufferedReader(_Body(response, self, key), _BLOCK_BYTES))
+        whole = self._checksums and start == 0 and length is None
+        return self._stream(key, response, start, check=whole)
 
     def fetch(self, key: str, path: Path) -> ObjectInfo:
         """See `ObjectStore.fetch`."""
-        response = self._request(key, 0, None)
-        info = ObjectInfo(
-            key,
-            int(response.headers["Content-Length"]),
-            response.headers["ETag"].strip('"'),
-            _modified(response.headers),
-        )
-        with io.BufferedReader(_Body(response, self, key), _BLOCK_BYTES) as stream:
-            write_atomically(path, cast(BinaryIO, stream))
-        return info
+
+        def read() -> ObjectInfo:
+            response = self._request(key, 0, None)
+            size, etag = int(response.headers["Content-Length"]), response.headers["ETag"].strip('"')
+            with self._stream(key, response, 0, check=self._checksums) as stream:
+                write_atomically(path, stream)
+            return ObjectInfo(key, size, etag, _modified(response.headers))
+
+        return _again(read)
 
     def stat(self, key: str) -> ObjectInfo | None:
         """See `ObjectStore.stat`."""
         check_key(key)
         try:
-            with self._translated(key):
+            with translated(key):
                 found = self._client.stat_object(self._bucket, key)
         except ObjectNotFound:
             return None
@@ -174,7 +167,7 @@ class S3Store:
         check_key(key)
         if source is None:
             raise ObjectNotFound(source_key)
-        with self._translated(source_key):
+        with self._writing(source_key):
             done = self._client.copy_object(self._bucket, key, CopySource(self._bucket, source_key))
         return ObjectInfo(key, source.size, done.etag.strip('"'), _date(done.http_headers))
 
@@ -182,33 +175,59 @@ class S3Store:
         """See `ObjectStore.delete`."""
         check_key(key)
         try:
-            with self._translated(key):
+            with translated(key):
                 self._client.remove_object(self._bucket, key)
         except ObjectNotFound:
             return
 
     def _upload(self, key: str, file: BinaryIO, size: int, content_type: str) -> ObjectInfo:
-        counted = _Counted(file)
-        with self._translated(key):
-            done = self._client.put_object(
-                self._bucket,
-                key,
-                cast(BinaryIO, counted),
-                size,
-                content_type=content_type,
-                part_size=_PART_BYTES,
-                num_parallel_uploads=1,
+        followed = Followed(file)
+        digest = followed.digest
+        with self._writing(key):
+            try:
+                done = self._client.put_object(
+                    self._bucket,
+                    key,
+                    cast(BinaryIO, followed),
+                    size,
+                    content_type=content_type,
+                    part_size=PART_BYTES,
+                    num_parallel_uploads=1,
+                )
+            except S3Error as error:
+                found = self._completed(key, followed) if error.code == "NoSuchUpload" else None
+                if found is None:
+                    raise
+                return found
+        etag = done.etag.strip('"')
+        if self._checksums and not digest.fits(etag, done.http_headers or {}):
+            raise StoreUnavailable(
+                f"The object store did not keep {key!r} as it was sent; try again "
+                "(checksums=off in TIMBRE_STORAGE_URL is for servers whose ETags are no MD5)."
             )
-        return ObjectInfo(key, counted.size, done.etag.strip('"'), _date(done.http_headers))
+        return ObjectInfo(key, digest.size, etag, _date(done.http_headers))
+
+    def _completed(self, key: str, sent: Followed) -> ObjectInfo | None:
+        """Returns the object when it is the one just sent: an upload whose completion was done, but not answered, is gone."""
+        found = self._client.stat_object(self._bucket, key)
+        etag = found.etag.strip('"')
+        if found.size != sent.digest.size or "-" not in etag or not sent.digest.fits(etag, found.metadata or {}):
+            return None
+        return ObjectInfo(key, found.size, etag, found.last_modified.astimezone(UTC))
+
+    def _stream(self, key: str, response: urllib3.BaseHTTPResponse, start: int, *, check: bool) -> BinaryIO:
+        body = Body(key, response, lambda start, length: self._ask(key, start, length), start=start, check=check)
+        return cast(BinaryIO, io.BufferedReader(body, _BLOCK_BYTES))
+
+    def _ask(self, key: str, start: int, length: int | None) -> urllib3.BaseHTTPResponse:
+        found = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
+        return cast(urllib3.BaseHTTPResponse, found)
 
     def _request(self, key: str, start: int, length: int | None) -> urllib3.BaseHTTPResponse:
         check_key(key)
-        with self._translated(key):
+        with translated(key):
             try:
-                return cast(
-                    urllib3.BaseHTTPResponse,
-                    self._client.get_object(self._bucket, key, offset=start, length=length or 0),
-                )
+                return self._ask(key, start, length)
             except S3Error as error:
                 if (start or length) and error.code in ("InvalidRange", "InvalidArgument"):
                     raise _RangeRefused(f"The object store refused to give a part of {key!r}.") from error
@@ -216,7 +235,7 @@ class S3Store:
 
     def _list(self, prefix: str, start_after: str) -> Iterator[ObjectInfo]:
         try:
-            with self._translated(prefix):
+            with translated(prefix):
                 for found in self._client.list_objects(
                     self._bucket, prefix=prefix, recursive=True, start_after=start_after or None
                 ):
@@ -230,85 +249,54 @@ class S3Store:
         with self._bucket_lock:
             if self._bucket_known:
                 return
-            with self._translated(self._bucket):
+            with translated(self._bucket):
                 try:
-                    if not self._client.bucket_exists(self._bucket):
-                        self._client.make_bucket(self._bucket)
+                    exists = self._client.bucket_exists(self._bucket)
                 except S3Error as error:
-                    # Another process was faster, or we may write into the bucket but not ask about it.
-                    if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists", "AccessDenied"):
+                    # We may write into the bucket, perhaps, but not ask about it: the write will tell.
+                    if error.code != "AccessDenied":
                         raise
+                    exists = True
+                if not exists:
+                    self._create_bucket()
             self._bucket_known = True
 
-    @contextmanager
-    def _translated(self, key: str) -> Iterator[None]:
+    def _create_bucket(self) -> None:
         try:
-            yield
+            self._client.make_bucket(self._bucket)
         except S3Error as error:
-            if error.code in _MISSING:
-                raise ObjectNotFound(key) from error
-            if error.code in _REFUSED:
-                message = (
-                    f"The object store refused the credentials ({error.code}); "
-                    "check TIMBRE_S3_ACCESS_KEY, TIMBRE_S3_SECRET_KEY and what they may do."
-                )
-                raise StoreUnavailable(message, reason="STORE_REFUSED") from error
-            sentence = _SENTENCES.get(error.code, f"The object store answered {error.code}; try again later.")
-            raise StoreUnavailable(sentence) from error
-        except MinioException as error:
-            raise StoreUnavailable(
-                "The object store gave an answer that is not S3's; check the endpoint in TIMBRE_STORAGE_URL."
-            ) from error
-        except urllib3.exceptions.HTTPError as error:
-            raise StoreUnavailable("The object store cannot be reached; try again later.") from error
+            if error.code == "AccessDenied":
+                raise BucketMissing(self._bucket) from error
+            # Another process was faster.
+            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+        log.info("made the bucket %s", self._bucket)
+
+    @contextmanager
+    def _writing(self, key: str) -> Iterator[None]:
+        """As `translated`, around a write: a bucket that is not there is no missing object then."""
+        with translated(key):
+            try:
+                yield
+            except S3Error as error:
+                if error.code == "NoSuchBucket":
+                    self._bucket_known = False  # it was removed under us: the next write makes it anew
+                    raise BucketMissing(self._bucket) from error
+                raise
 
 
 class _RangeRefused(StoreUnavailable):
     """The server does not like a range."""
 
 
-class _Counted:
-    """A file that counts what is read from it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.size = 0
-
-    def read(self, size: int = -1) -> bytes:
-        block = self._file.read(size)
-        self.size += len(block)
-        return block
-
-
-class _Body(io.RawIOBase):
-    """The body of a response as a stream that gives its connection back when closed."""
-
-    def __init__(self, response: urllib3.BaseHTTPResponse, store: S3Store, key: str) -> None:
-        self._response = response
-        self._store = store
-        self._key = key
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        with self._store._translated(self._key):
-            block = self._response.read(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
-
-    def close(self) -> None:
-        if not self.closed:
-            # An unread rest makes the connection useless for the next request.
-            self._response.close()
-            self._response.release_conn()
-        super().close()
-
-
-def _provider(credentials: S3Credentials | None) -> Any:
-    if credentials is None:
-        return ChainedProvider([EnvAWSProvider(), AWSConfigProvider(), IamAwsProvider()])
-    return StaticProvider(credentials.access_key, credentials.secret_key.get_secret_value())
+def _again(read: Callable[[], Read]) -> Read:
+    """Reads, and anew when what came was spoiled."""
+    for _ in range(_READS - 1):
+        try:
+            return read()
+        except Spoiled as error:
+            log.warning("%s", error.message)
+    return read()
 
 
 def _is_key(name: str) -> bool:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SecretsSettingsSource, SettingsConfigDict
 
 from services.runtime.store import S3Credentials
 
@@ -26,11 +27,15 @@ class RuntimeSettings(BaseSettings):
     data_dir: Path = Path(".timbre")
     """One folder for everything that is kept on this machine. Default: `.timbre` in the folder the process starts in."""
 
+    secrets_dir: Path | None = None
+    """Folder with files that are named like settings and hold their values, such as a mounted Kubernetes secret: a setting
+    that has no environment variable is read from there. Default: none."""
+
     storage_url: str = ""
     """Object store: `file:///a/folder` or `s3://bucket?endpoint=http://host:port`. Default: `objects/` in the data folder."""
 
     s3_access_key: SecretStr | None = None
-    """Access key of an `s3://` store. Default: none, then the usual AWS environment and files are asked."""
+    """Access key of an `s3://` store. Default: none, then AWS's environment, files, web identity and roles are asked."""
 
     s3_secret_key: SecretStr | None = None
     """Secret key of an `s3://` store."""
@@ -76,6 +81,28 @@ class RuntimeSettings(BaseSettings):
 
     drain_grace_seconds: float = 20.0
     """How long a stopping process lets requests and workers finish before it ends them, in seconds."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Reads the environment and, after it, the folder of secrets."""
+        del dotenv_settings, file_secret_settings
+        folder = os.environ.get("TIMBRE_SECRETS_DIR", "")
+        secrets = (SecretsSettingsSource(settings_cls, secrets_dir=folder),) if os.path.isdir(folder) else ()
+        return init_settings, env_settings, *secrets
+
+    @field_validator("secrets_dir")
+    @classmethod
+    def _is_a_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError("there is no such folder: mount the secret there, or leave the setting out")
+        return value
 
     @model_validator(mode="after")
     def _fill_places(self) -> Self:

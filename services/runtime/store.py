@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -22,11 +22,10 @@ from services.runtime import telemetry
 from services.runtime.errors import AlreadyExists, InvalidArgument, NotFound, Unavailable
 
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
-AWS_ENDPOINT = "https://s3.amazonaws.com"
-DEFAULT_REGION = "us-east-1"
 _TIMED = ("put", "create", "get", "open", "fetch", "stat", "copy", "delete")
 
-_EXAMPLES = "file:///var/lib/timbre/objects or s3://bucket?endpoint=http://minio:9000"
+EXAMPLES = "file:///var/lib/timbre/objects or s3://bucket?endpoint=http://minio:9000"
+"""What storage URLs look like, for those who wrote another."""
 
 
 class ObjectNotFound(NotFound):
@@ -160,13 +159,17 @@ class ObjectStore(Protocol):
         ...
 
 
-def open_store(url: str, credentials: S3Credentials | None = None) -> ObjectStore:
+def open_store(url: str, credentials: S3Credentials | None = None, *, patient: bool = False) -> ObjectStore:
     """Opens the store that a URL names.
 
     Args:
-        url: `file:///absolute/folder`, or `s3://bucket?endpoint=http://host:port&region=name`; without an endpoint
-            it is Amazon's, without a region `us-east-1`. The folder and the bucket are made on first use.
-        credentials: For S3; without them Amazon's usual sources are asked (environment, role of the machine).
+        url: `file:///absolute/folder`, or `s3://bucket?endpoint=http://host:port&region=name` with the further options of
+            `s3_connection.S3Address`; without an endpoint it is Amazon's, without a region `us-east-1`. The folder and the
+            bucket are made on first use.
+        credentials: For S3; without them Amazon's usual sources are asked (environment, files, web identity, role of the
+            machine).
+        patient: For work that nobody waits for: a store that is away is asked for more than a minute before it is given up,
+            and not for seconds.
 
     Raises:
         InvalidArgument: The URL is neither.
@@ -175,8 +178,8 @@ def open_store(url: str, credentials: S3Credentials | None = None) -> ObjectStor
     if parts.scheme == "file":
         return _measured(_open_folder(url))
     if parts.scheme == "s3":
-        return _measured(_open_s3(url, credentials))
-    raise InvalidArgument(f"The storage URL {_shown(url)!r} must be like {_EXAMPLES}.")
+        return _measured(_open_s3(url, credentials, patient))
+    raise InvalidArgument(f"The storage URL {shown(url)!r} must be like {EXAMPLES}.")
 
 
 def _measured(store: ObjectStore) -> ObjectStore:
@@ -192,30 +195,18 @@ def _open_folder(url: str) -> ObjectStore:
     parts = urlsplit(url)
     path = Path(unquote(parts.path))
     if parts.netloc not in ("", "localhost") or not path.is_absolute() or parts.query or path == Path("/"):
-        raise InvalidArgument(f"The storage URL {_shown(url)!r} must name an absolute folder, like {_EXAMPLES}.")
+        raise InvalidArgument(f"The storage URL {shown(url)!r} must name an absolute folder, like {EXAMPLES}.")
     return FolderStore(path)
 
 
-def _open_s3(url: str, credentials: S3Credentials | None) -> ObjectStore:
+def _open_s3(url: str, credentials: S3Credentials | None, patient: bool) -> ObjectStore:
+    from services.runtime.s3_connection import parse_address
     from services.runtime.s3_store import S3Store
 
-    parts = urlsplit(url)
-    options = parse_qs(parts.query)
-    unknown = sorted(set(options) - {"endpoint", "region"})
-    if unknown or not parts.netloc or "@" in parts.netloc or parts.path.strip("/"):
-        raise InvalidArgument(f"The storage URL {_shown(url)!r} must be like {_EXAMPLES}; credentials have their own settings.")
-    endpoint = options.get("endpoint", [AWS_ENDPOINT])[0]
-    address = urlsplit(endpoint)
-    if address.scheme not in ("http", "https") or not address.netloc or "@" in address.netloc or address.path.strip("/"):
-        raise InvalidArgument(f"The endpoint in the storage URL {_shown(url)!r} must be like http://host:9000.")
-    if credentials is None and endpoint != AWS_ENDPOINT:
-        raise InvalidArgument(
-            f"The storage URL {_shown(url)!r} needs credentials: set TIMBRE_S3_ACCESS_KEY and TIMBRE_S3_SECRET_KEY."
-        )
-    return S3Store(parts.netloc, endpoint, options.get("region", [DEFAULT_REGION])[0], credentials)
+    return S3Store(parse_address(url), credentials, patient=patient)
 
 
-def _shown(url: str) -> str:
-    """The URL without what may stand before an `@` in it: people write passwords there."""
+def shown(url: str) -> str:
+    """Returns the URL without what may stand before an `@` in it: people write passwords there."""
     scheme, separator, rest = url.partition("://")
     return f"{scheme}{separator}…@{rest.rpartition('@')[2]}" if "@" in rest else url

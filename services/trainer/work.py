@@ -86,7 +86,7 @@ def _report_base(job: JobContext, fraction: float, message: str) -> None:
 def main() -> None:
     """Runs the job that the command line names."""
     settings = TrainerSettings()
-    store = open_store(settings.storage_url, settings.s3_credentials)
+    store = open_store(settings.storage_url, settings.s3_credentials, patient=True)
     work({"trainer.train": partial(train, settings=settings, store=store)}, settings)
 
 

@@ -63,7 +63,7 @@ def hear_batch(
 ) -> list[tuple[str, Transcript | TranscriptionFailed]]:
     """Transcribes some segments; runs on any node, which finds the store by its environment."""
     settings = DatasetSettings()
-    store = open_store(settings.storage_url, settings.s3_credentials)
+    store = open_store(settings.storage_url, settings.s3_credentials, patient=True)
     whisper = _load(model, settings.models_dir, threads)
     heard = []
     with tempfile.TemporaryDirectory(prefix="timbre-unit-") as scratch:
