@@ -54,6 +54,32 @@ def serve(
 
 
 @app.command()
+def migrate() -> None:
+    """Bring the job database (TIMBRE_DATABASE_URL) up to date; services do so too when they start."""
+    from pydantic import ValidationError
+
+    from services.runtime.errors import recognise
+    from services.runtime.settings import RuntimeSettings, describe
+
+    try:
+        settings = RuntimeSettings()
+    except ValidationError as error:
+        typer.echo("\n".join(describe(flaw) for flaw in error.errors()), err=True)
+        raise typer.Exit(2) from None
+    from services.runtime.database import known_revisions, open_database
+
+    try:
+        open_database(settings.database_url).dispose()
+    except Exception as error:
+        known = recognise(error)
+        if known is None:
+            raise
+        typer.echo(known.message, err=True)
+        raise typer.Exit(1) from None
+    typer.echo(f"The job database has schema {known_revisions()[-1]}.")
+
+
+@app.command()
 def token(
     subject: Annotated[str, typer.Option(help="Who it is for.")] = "developer",
     scope: Annotated[list[str] | None, typer.Option(help="What it allows; may be given several times. Default: admin.")] = None,

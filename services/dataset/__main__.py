@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from timbre.dataset.v1.dataset_pb2_grpc import add_DatasetServiceServicer_to_server
 from timbre.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
 
@@ -15,7 +13,7 @@ from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import set_up_logging
-from services.runtime.server import serve
+from services.runtime.server import run, serve
 from services.runtime.store import open_store
 from services.scopes import RPC_SCOPES
 
@@ -43,4 +41,4 @@ if __name__ == "__main__":
     set_up_logging(settings)
     telemetry.start(settings.metrics_listen)
     traces.start(settings.traces_endpoint, "dataset")
-    asyncio.run(main(settings))
+    run(main(settings))

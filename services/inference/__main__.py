@@ -14,7 +14,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.voices import Voices
 from services.runtime import telemetry, traces
 from services.runtime.logs import set_up_logging
-from services.runtime.server import serve
+from services.runtime.server import run, serve
 from services.runtime.store import open_store
 from services.scopes import RPC_SCOPES
 
@@ -59,4 +59,4 @@ if __name__ == "__main__":
     set_up_logging(settings)
     telemetry.start(settings.metrics_listen)
     traces.start(settings.traces_endpoint, "inference")
-    asyncio.run(main(settings))
+    run(main(settings))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.runtime import telemetry
-from services.runtime.errors import FailedPrecondition
+from services.runtime.errors import FailedPrecondition, Unavailable, add_recogniser
+
+logger = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 # One fixed number for the advisory lock that keeps two processes from migrating, or submitting, at once on PostgreSQL.
 _MIGRATION_LOCK = 7_461_062
+
+# libpq's own defaults wait for minutes for a server whose machine is gone. In seconds, the last in milliseconds.
+_PATIENCE: Mapping[str, int] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
 
 # What statements begin with; SQLite's waiting for the write lock is in "begin".
 _OPERATIONS = ("select", "insert", "update", "delete", "begin")
@@ -24,6 +36,34 @@ _OPERATIONS = ("select", "insert", "update", "delete", "begin")
 
 class SchemaTooNew(FailedPrecondition):
     """The database was written by a newer Timbre."""
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database cannot be reached, or cannot work for the moment."""
+
+
+def is_away(error: BaseException) -> bool:
+    """Returns whether an error says that the database is away, locked or full, and not that a statement is wrong."""
+    if isinstance(error, sa.exc.TimeoutError):  # every connection of the pool is busy
+        return True
+    if not isinstance(error, sa.exc.DBAPIError):
+        return False
+    if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError):
+        return True
+    # SQLite calls a table that is not there an operational error, too.
+    return isinstance(error, sa.exc.OperationalError) and "no such" not in str(error.orig)
+
+
+def _recognise(error: BaseException) -> DatabaseUnavailable | None:
+    if not is_away(error):
+        return None
+    full = "full" in str(getattr(error, "orig", "")) or getattr(getattr(error, "orig", None), "sqlstate", None) == "53100"
+    if full:
+        return DatabaseUnavailable("The disk of the job database is full; free some space and try again.")
+    return DatabaseUnavailable("The job database cannot be reached; try again in a moment.")
+
+
+add_recogniser(_recognise)
 
 
 def open_database(url: str) -> sa.Engine:
@@ -48,7 +88,8 @@ def connect(url: str) -> sa.Engine:
     """Opens the database as it is. SQLite is put into WAL mode, and the folder of its file is made."""
     parsed = sa.make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
+        patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+        engine = sa.create_engine(parsed, pool_pre_ping=True, connect_args=patience)
     else:
         if parsed.database:
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
@@ -109,7 +150,6 @@ def migrate(engine: sa.Engine) -> None:
         SchemaTooNew: The database was written by a newer Timbre.
     """
     # Worker processes open the database without migrating it, and start faster for it.
-
     known = known_revisions()
     with reading(engine) as connection:
         if _revision(connection) == known[-1]:
@@ -129,6 +169,7 @@ def migrate(engine: sa.Engine) -> None:
                 f"The database has schema {current}, which this version of Timbre does not know: "
                 "start the newer version, or name another database by TIMBRE_DATABASE_URL."
             )
+        logger.info("bringing the database from schema %s to %s", current or "none", known[-1])
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
 

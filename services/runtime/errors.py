@@ -19,7 +19,7 @@ wrong and what to do, without host paths or secrets.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import grpc
 
@@ -117,6 +117,21 @@ class Internal(TimbreError):
     """Something broke on our side, and there is a sentence that is safe to show."""
 
     code = grpc.StatusCode.INTERNAL
+
+
+_recognisers: list[Callable[[BaseException], TimbreError | None]] = []
+
+
+def add_recogniser(recognise: Callable[[BaseException], TimbreError | None]) -> None:
+    """Has errors of a library recognised as ours. The module that brings the library in calls this, so that no other has to."""
+    _recognisers.append(recognise)
+
+
+def recognise(error: BaseException) -> TimbreError | None:
+    """Returns what an error is to a caller: itself when it is ours, what a library's stands for, or None."""
+    if isinstance(error, TimbreError):
+        return error
+    return next((known for known in (recognise(error) for recognise in _recognisers) if known is not None), None)
 
 
 def _upper_snake(name: str) -> str:

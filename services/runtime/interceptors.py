@@ -17,7 +17,7 @@ from grpc_status import rpc_status
 
 from services.runtime import telemetry, traces
 from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller
-from services.runtime.errors import TimbreError
+from services.runtime.errors import Internal, TimbreError, recognise
 from services.runtime.logs import request_id
 
 logger = logging.getLogger("timbre.rpc")
@@ -138,12 +138,14 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception, 
     if isinstance(error, grpc.aio.AbortError):
         call.code = context.code() or grpc.StatusCode.UNKNOWN
         raise error
-    if not isinstance(error, TimbreError):
+    known = recognise(error)
+    if known is None:
         logger.exception("an RPC failed")
-        error = TimbreError("Something went wrong on our side; the log of the service says what.", reason="INTERNAL")
-        error.code = grpc.StatusCode.INTERNAL
-    call.code = error.code
-    status = rpc_status.to_status(_to_rpc_status(error))
+        known = Internal("Something went wrong on our side; the log of the service says what.")
+    elif known is not error:
+        logger.warning("an RPC failed: %s", error)
+    call.code = known.code
+    status = rpc_status.to_status(_to_rpc_status(known))
     await context.abort(status.code, status.details, status.trailing_metadata)
     raise AssertionError("abort() does not return")
 

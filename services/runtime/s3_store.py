@@ -35,12 +35,12 @@ from services.runtime.store import (
     StoreUnavailable,
 )
 
-Read = TypeVar("Read")
+Done = TypeVar("Done")
 
 log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 20
-_READS = 3
+_TRANSFERS = 3
 
 
 class BucketMissing(StoreUnavailable):
@@ -76,10 +76,9 @@ class S3Store:
         check_key(key)
         self._make_bucket()
         if isinstance(source, bytes):
-            return self._upload(key, io.BytesIO(source), len(source), content_type)
+            return _again(lambda: self._upload(key, io.BytesIO(source), len(source), content_type))
         if isinstance(source, Path):
-            with source.open("rb") as file:
-                return self._upload(key, file, os.fstat(file.fileno()).st_size, content_type)
+            return _again(lambda: self._upload_file(key, source, content_type))
         return self._upload(key, source, -1, content_type)
 
     def create(self, key: str, source: bytes, content_type: str = DEFAULT_CONTENT_TYPE) -> ObjectInfo:
@@ -180,6 +179,10 @@ class S3Store:
         except ObjectNotFound:
             return
 
+    def _upload_file(self, key: str, path: Path, content_type: str) -> ObjectInfo:
+        with path.open("rb") as file:
+            return self._upload(key, file, os.fstat(file.fileno()).st_size, content_type)
+
     def _upload(self, key: str, file: BinaryIO, size: int, content_type: str) -> ObjectInfo:
         followed = Followed(file)
         digest = followed.digest
@@ -201,10 +204,7 @@ class S3Store:
                 return found
         etag = done.etag.strip('"')
         if self._checksums and not digest.fits(etag, done.http_headers or {}):
-            raise StoreUnavailable(
-                f"The object store did not keep {key!r} as it was sent; try again "
-                "(checksums=off in TIMBRE_STORAGE_URL is for servers whose ETags are no MD5)."
-            )
+            raise Spoiled(key)
         return ObjectInfo(key, digest.size, etag, _date(done.http_headers))
 
     def _completed(self, key: str, sent: Followed) -> ObjectInfo | None:
@@ -252,10 +252,10 @@ class S3Store:
             with translated(self._bucket):
                 try:
                     exists = self._client.bucket_exists(self._bucket)
-                except S3Error as error:
-                    # We may write into the bucket, perhaps, but not ask about it: the write will tell.
-                    if error.code != "AccessDenied":
+                except (S3Error, ServerError) as error:
+                    if isinstance(error, ServerError) and error.status_code >= 500:
                         raise
+                    # Perhaps we may write into the bucket, but not ask about it; what a HEAD cannot say, the write will.
                     exists = True
                 if not exists:
                     self._create_bucket()
@@ -289,14 +289,14 @@ class _RangeRefused(StoreUnavailable):
     """The server does not like a range."""
 
 
-def _again(read: Callable[[], Read]) -> Read:
-    """Reads, and anew when what came was spoiled."""
-    for _ in range(_READS - 1):
+def _again(transfer: Callable[[], Done]) -> Done:
+    """Transfers an object, and anew when what came was spoiled."""
+    for _ in range(_TRANSFERS - 1):
         try:
-            return read()
+            return transfer()
         except Spoiled as error:
             log.warning("%s", error.message)
-    return read()
+    return transfer()
 
 
 def _is_key(name: str) -> bool:

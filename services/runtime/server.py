@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.runtime.auth import check_listen, open_verifier
-from services.runtime.errors import FailedPrecondition, Unavailable
+from services.runtime.errors import FailedPrecondition, Unavailable, recognise
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.settings import RuntimeSettings
 
@@ -39,6 +39,18 @@ SERVER_OPTIONS: Sequence[tuple[str, int]] = (
 
 # Makes a servicer's registration on a server: `lambda server: add_XServicer_to_server(servicer, server)`.
 Register = Callable[[grpc.aio.Server], None]
+
+
+def run(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a service; what keeps it from serving is said in a sentence, and the process ends with exit code 1."""
+    try:
+        asyncio.run(main)
+    except Exception as error:
+        known = recognise(error)
+        if known is None:
+            raise
+        logger.error("%s", known.message)
+        raise SystemExit(1) from None
 
 
 async def serve(

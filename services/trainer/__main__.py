@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from timbre.jobs.v1.jobs_pb2_grpc import add_JobsServiceServicer_to_server
 from timbre.trainer.v1.trainer_pb2_grpc import add_TrainerServiceServicer_to_server
 
@@ -13,7 +11,7 @@ from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import set_up_logging
-from services.runtime.server import serve
+from services.runtime.server import run, serve
 from services.runtime.store import open_store
 from services.scopes import RPC_SCOPES
 from services.trainer.servicer import KINDS, TRAIN, TrainerServicer
@@ -43,4 +41,4 @@ if __name__ == "__main__":
     set_up_logging(settings)
     telemetry.start(settings.metrics_listen)
     traces.start(settings.traces_endpoint, "trainer")
-    asyncio.run(main(settings))
+    run(main(settings))

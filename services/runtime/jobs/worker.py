@@ -6,11 +6,14 @@ import argparse
 import logging
 import shutil
 import signal
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
 
 from services.runtime import logs, traces
-from services.runtime.database import connect
+from services.runtime.database import connect, is_away
 from services.runtime.errors import TimbreError
 from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
 from services.runtime.jobs.model import JobState
@@ -20,6 +23,12 @@ from services.runtime.processes import PoolBroken
 from services.runtime.settings import JobSettings
 
 JobFunction = Callable[[JobContext], dict[str, Any]]
+
+Done = TypeVar("Done")
+
+# How long the end of a job may wait for a database that is away, in seconds; after that the job is done anew.
+_PATIENCE_SECONDS = 600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +61,7 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
     Raises:
         LeaseLost: The job was given to another worker.
     """
-    job = queue.start(job_id, lease)
+    job = patiently(lambda: queue.start(job_id, lease))
     logs.request_of_process = job.request_id
     span = traces.begin(job.kind, job.traceparent)
     scratch = settings.data_dir / "scratch" / job.id
@@ -72,12 +81,35 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
         end_reporting()
         if span:
             span.end()
-    context.flush()
+    patiently(context.flush)
     if state is JobState.QUEUED:
-        queue.release(job.id, lease)
+        patiently(lambda: queue.release(job.id, lease))
         return
-    queue.finish(job.id, lease, state, result=result, error=error)
+    try:
+        patiently(lambda: queue.finish(job.id, lease, state, result=result, error=error))
+    except LeaseLost:
+        # An end that was written, but not confirmed before the database went away, is an end.
+        found = patiently(lambda: queue.get(job.id))
+        if (found.state, found.lease) != (state, lease):
+            raise
     shutil.rmtree(scratch, ignore_errors=True)
+
+
+def patiently(call: Callable[[], Done]) -> Done:
+    """Asks the database, and again while it is away: what a worker has done is not to be lost to a restart of it.
+
+    Meanwhile the heartbeat is missing; if the job is given to another worker for that, the lease is lost when it is back.
+    """
+    pause, deadline = _FIRST_PAUSE, time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return call()
+        except sa.exc.SQLAlchemyError as error:
+            if not is_away(error) or time.monotonic() > deadline:
+                raise
+            logger.warning("the database cannot be reached; trying again in %.1f s: %s", pause, error)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _call(function: JobFunction, context: JobContext) -> tuple[JobState, dict[str, Any], str]:
