@@ -38,7 +38,8 @@ class Fault:
             changes a byte, `busy` answers a request with S3's 503 in place of the server.
         after: So many bytes pass before.
         upward: They are counted, and the harm is done, in what the client sends; else in what the server answers.
-        once: The connection is well until the client has sent this, too; the fault waits for a connection on which it does.
+        once: The connection is well until the client has sent what this pattern finds, too; the fault waits for a connection
+            on which it does.
         rate: Of `slow`, bytes a second.
     """
 
@@ -176,7 +177,7 @@ class FaultProxy:
         while data := await reader.read(_BLOCK_BYTES):
             if upward and fault is not None and not armed.is_set():
                 seen = (seen + data)[-_BLOCK_BYTES * 2 :]
-                if fault.once in seen:
+                if re.search(fault.once, seen, re.DOTALL):
                     armed.set()
                     if fault.once and fault in self._faults:
                         self._faults.remove(fault)

@@ -14,6 +14,7 @@ from services.inference.settings import InferenceSettings
 from services.inference.voices import Voices
 from services.runtime import telemetry, traces
 from services.runtime.logs import set_up_logging
+from services.runtime.node_cache import NodeCache
 from services.runtime.server import run, serve
 from services.runtime.store import open_store
 from services.scopes import RPC_SCOPES
@@ -33,7 +34,7 @@ def make_loader(settings: InferenceSettings) -> EngineLoader:
 def make_servicer(settings: InferenceSettings) -> InferenceServicer:
     """Puts the parts of the service together; nothing is loaded yet."""
     store = open_store(settings.storage_url, settings.s3_credentials)
-    files = CheckpointFiles(store, settings.models_dir / "checkpoints", settings.cached_checkpoints)
+    files = CheckpointFiles(store, NodeCache(settings.models_dir / "checkpoints", settings.checkpoint_cache_bytes))
     voices = Voices(store, files, lambda: make_loader(settings), settings.loaded_models)
     return InferenceServicer(settings, store, files, voices, ModelThread(settings.inference_queue))
 

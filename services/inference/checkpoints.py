@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import threading
-from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from services.runtime.errors import NotFound
+from services.runtime.errors import NotFound, Unavailable
 from services.runtime.keys import check_name
+from services.runtime.node_cache import NodeCache
 from services.runtime.store import ObjectInfo, ObjectStore
 
 BASE = "base"
@@ -25,21 +26,21 @@ class CheckpointNotFound(NotFound):
     """There is no checkpoint of that name."""
 
 
+class CheckpointChanged(Unavailable):
+    """Another checkpoint took its place while it was being fetched."""
+
+
 class CheckpointFiles:
-    """Checkpoints as local files: fetched when needed, by one caller at a time each, the least recently used removed.
+    """Checkpoints as local files, fetched when needed.
 
     Args:
         store: Where checkpoints come from.
-        folder: For the copies; nothing else may be in it.
-        limit: Most files that are kept.
+        cache: Keeps the copies.
     """
 
-    def __init__(self, store: ObjectStore, folder: Path, limit: int) -> None:
+    def __init__(self, store: ObjectStore, cache: NodeCache) -> None:
         self._store = store
-        self._folder = folder
-        self._limit = limit
-        self._locks: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
-        self._registry = threading.Lock()
+        self._cache = cache
 
     def find(self, name: str) -> ObjectInfo:
         """Returns the checkpoint object that a request names.
@@ -61,28 +62,27 @@ class CheckpointFiles:
                 return info
         raise CheckpointNotFound(f"There is no checkpoint {name!r}: choose one of those that training listed.")
 
-    def fetch(self, info: ObjectInfo) -> Path:
-        """Returns a local copy of a checkpoint, which may be removed when others are fetched: open it at once.
+    @contextmanager
+    def hold(self, info: ObjectInfo) -> Iterator[Path]:
+        """Gives a local copy of a checkpoint, which stays for as long as the context does.
 
         Raises:
             ObjectNotFound: It was deleted in the meantime.
+            CheckpointChanged: It was written anew in the meantime.
         """
-        version = hashlib.sha256(f"{info.key}\n{info.etag}".encode()).hexdigest()[:32]
-        path = self._folder / f"{version}.pth"
-        with self._registry:
-            lock = self._locks[path]
-        with lock:
-            if path.exists():
-                os.utime(path)
-            else:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                self._store.fetch(info.key, path)
-                self._remove_oldest(keep=path)
-        return path
 
-    def _remove_oldest(self, keep: Path) -> None:
-        with self._registry:
-            others = sorted((p for p in self._folder.glob("*.pth") if p != keep), key=lambda p: p.stat().st_mtime)
-            for path in others[: max(0, len(others) + 1 - self._limit)]:
-                path.unlink(missing_ok=True)
-                self._locks.pop(path, None)
+        def fetch(path: Path) -> None:
+            coming = path.with_name(f".{path.name}.part")
+            if self._store.fetch(info.key, coming).etag != info.etag:
+                coming.unlink()
+                raise CheckpointChanged(f"The checkpoint {info.key!r} was written anew while it was fetched: try again.")
+            os.replace(coming, path)
+
+        version = hashlib.sha256(f"{info.key}\n{info.etag}".encode()).hexdigest()[:32]
+        with self._cache.hold(version, info.size, fetch) as path:
+            yield path
+
+    def fetch(self, info: ObjectInfo) -> None:
+        """Has a copy come, so that `hold` need not wait for it; raises as `hold` does."""
+        with self.hold(info):
+            pass

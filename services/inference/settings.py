@@ -30,8 +30,8 @@ class InferenceSettings(RuntimeSettings):
     loaded_models: int = Field(default=2, ge=1)
     """Models kept in memory, the base model included; the one that was not used for longest goes first."""
 
-    cached_checkpoints: int = Field(default=4, ge=1)
-    """Checkpoint files kept on the local disk."""
+    checkpoint_cache_bytes: int = Field(default=16 << 30, ge=0)
+    """Most that copies of checkpoints may take in the cache folder, in bytes; processes that share the folder share them."""
 
     inference_queue: int = Field(default=8, ge=0)
     """Requests that may wait while one is worked on; further ones are refused for the moment."""

@@ -118,16 +118,17 @@ class Voices:
         from services.xtts.checkpoint import load_checkpoint
 
         began = time.monotonic()
-        checkpoint = load_checkpoint(self._files.fetch(info))
-        loaded = Loaded(
-            name=info.key,
-            version=info.etag,
-            engine=self._engine_loader().load(checkpoint),
-            language=checkpoint.language,
-            voice=checkpoint.voice.latents,
-            reference=_from_int16(checkpoint.voice.audio.numpy()),
-            held_out=tuple(_from_int16(clip.numpy()) for clip in checkpoint.held_out),
-        )
+        with self._files.hold(info) as path:  # its tensors are mapped from the file
+            checkpoint = load_checkpoint(path)
+            loaded = Loaded(
+                name=info.key,
+                version=info.etag,
+                engine=self._engine_loader().load(checkpoint),
+                language=checkpoint.language,
+                voice=checkpoint.voice.latents,
+                reference=_from_int16(checkpoint.voice.audio.numpy()),
+                held_out=tuple(_from_int16(clip.numpy()) for clip in checkpoint.held_out),
+            )
         logger.info("loaded %s in %.1f s", info.key, time.monotonic() - began)
         return self._keep(loaded)
 

@@ -50,8 +50,9 @@ def is_away(error: BaseException) -> bool:
         return False
     if error.connection_invalidated or isinstance(error, sa.exc.InterfaceError):
         return True
-    # SQLite calls a table that is not there an operational error, too.
-    return isinstance(error, sa.exc.OperationalError) and "no such" not in str(error.orig)
+    # SQLite calls a wrong statement an operational error, too.
+    wrong = getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR
+    return isinstance(error, sa.exc.OperationalError) and not wrong
 
 
 def _recognise(error: BaseException) -> DatabaseUnavailable | None:

@@ -18,6 +18,7 @@ from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
 from services.inference.voices import Voices
 from services.runtime.interceptors import ChassisInterceptor
+from services.runtime.node_cache import NodeCache
 from services.runtime.server import SERVER_OPTIONS
 from services.runtime.store import ObjectStore, open_store
 from timbre.demo.speech import Utterance, speak_all
@@ -126,7 +127,7 @@ async def start(loader: CoquiLoader, checkpoint: Path, tmp_path: Path) -> AsyncI
         settings = InferenceSettings(data_dir=tmp_path, **changes)
         store = open_store(settings.storage_url)
         store.put(CHECKPOINT, checkpoint)
-        files = CheckpointFiles(store, tmp_path / "checkpoints", settings.cached_checkpoints)
+        files = CheckpointFiles(store, NodeCache(tmp_path / "checkpoints", settings.checkpoint_cache_bytes))
         voices = Voices(store, files, lambda: loader, settings.loaded_models)
         servicer = InferenceServicer(settings, store, files, voices, ModelThread(settings.inference_queue))
         server = grpc.aio.server(interceptors=[ChassisInterceptor()], options=SERVER_OPTIONS)

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import os
-import threading
 from pathlib import Path
 
 import pytest
 
-from services.inference.checkpoints import CheckpointFiles, CheckpointNotFound
+from services.inference.checkpoints import CheckpointChanged, CheckpointFiles, CheckpointNotFound
 from services.runtime.errors import InvalidArgument
 from services.runtime.folder_store import FolderStore
+from services.runtime.node_cache import NodeCache
 from services.runtime.store import ObjectInfo
 
 FOLDER = "train/output/my_voice/checkpoints"
@@ -32,8 +31,12 @@ def store(tmp_path: Path) -> CountingStore:
     return store
 
 
-def test_finds_by_key_and_by_short_name(store: CountingStore, tmp_path: Path) -> None:
-    files = CheckpointFiles(store, tmp_path / "local", limit=2)
+@pytest.fixture
+def files(store: CountingStore, tmp_path: Path) -> CheckpointFiles:
+    return CheckpointFiles(store, NodeCache(tmp_path / "local", 1000))
+
+
+def test_finds_by_key_and_by_short_name(store: CountingStore, files: CheckpointFiles) -> None:
     key = f"{FOLDER}/checkpoint_epoch_3.pth"
     assert files.find(key).key == files.find(f"{FOLDER}/epoch_3.pth").key == key
     store.put(f"{FOLDER}/epoch_3.pth", b"really called so")
@@ -46,33 +49,25 @@ def test_finds_by_key_and_by_short_name(store: CountingStore, tmp_path: Path) ->
             files.find(outside)
 
 
-def test_keeps_the_last_used_and_fetches_once(store: CountingStore, tmp_path: Path) -> None:
-    files = CheckpointFiles(store, tmp_path / "local", limit=2)
-    one, two, three = (files.find(f"{FOLDER}/epoch_{epoch}.pth") for epoch in (1, 2, 3))
-    for age, info in enumerate((one, two)):
-        path = files.fetch(info)
-        os.utime(path, (1000 + age, 1000 + age))
-    assert files.fetch(one).read_bytes() == b"epoch 1"  # used again: now the younger one
-    assert store.fetched == 2
-    files.fetch(three)
-    assert len(list((tmp_path / "local").iterdir())) == 2
-    assert {path.read_bytes() for path in (tmp_path / "local").iterdir()} == {b"epoch 1", b"epoch 3"}
+def read(files: CheckpointFiles, info: ObjectInfo) -> bytes:
+    with files.hold(info) as path:
+        return path.read_bytes()
 
 
-def test_a_rewritten_checkpoint_is_fetched_again(store: CountingStore, tmp_path: Path) -> None:
-    files = CheckpointFiles(store, tmp_path / "local", limit=3)
+def test_is_fetched_once_and_again_when_it_was_rewritten(store: CountingStore, files: CheckpointFiles) -> None:
     key = f"{FOLDER}/checkpoint_epoch_1.pth"
-    assert files.fetch(files.find(key)).read_bytes() == b"epoch 1"
-    store.put(key, b"epoch 1, trained anew")
-    assert files.fetch(files.find(key)).read_bytes() == b"epoch 1, trained anew"
-
-
-def test_callers_at_once_share_one_transfer(store: CountingStore, tmp_path: Path) -> None:
-    files = CheckpointFiles(store, tmp_path / "local", limit=2)
-    info = files.find(f"{FOLDER}/epoch_1.pth")
-    threads = [threading.Thread(target=files.fetch, args=(info,)) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    files.fetch(files.find(key))
+    assert read(files, files.find(key)) == b"epoch 1"
     assert store.fetched == 1
+    store.put(key, b"epoch 1, trained anew")
+    assert read(files, files.find(key)) == b"epoch 1, trained anew"
+    assert store.fetched == 2
+
+
+def test_another_content_is_never_taken_for_the_one_that_was_found(store: CountingStore, files: CheckpointFiles) -> None:
+    key = f"{FOLDER}/checkpoint_epoch_1.pth"
+    found = files.find(key)
+    store.put(key, b"epoch 1, trained anew")
+    with pytest.raises(CheckpointChanged, match="written anew while it was fetched"):
+        files.fetch(found)
+    assert read(files, files.find(key)) == b"epoch 1, trained anew"

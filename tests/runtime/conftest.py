@@ -1,4 +1,4 @@
-"""Object stores of every kind: a folder, and buckets on two S3 servers that run as processes of their own."""
+"""Object stores of every kind, a folder and buckets on two S3 servers that run as processes of their own; databases likewise."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from services.runtime.store import ObjectStore
-from tests.servers import StoreAddress, s3_address, s3_server
+from tests.servers import StoreAddress, new_database, postgres_server, s3_address, s3_server
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +42,18 @@ def store_address(request: pytest.FixtureRequest, tmp_path: Path) -> StoreAddres
 @pytest.fixture
 def store(store_address: StoreAddress) -> ObjectStore:
     return store_address.open()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """A PostgreSQL server for this session."""
+    with postgres_server(tmp_path_factory.mktemp("run")) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a fresh database."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'timbre.db'}"
+    return new_database(request.getfixturevalue("postgres")).render_as_string(hide_password=False)
