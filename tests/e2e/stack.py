@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 import psutil
+from pydantic import SecretStr
 
+from services.runtime.store import ObjectStore, S3Credentials, open_store
 from timbre.serve import choose_places
 
 ENDED = ("succeeded", "failed", "stopped")
@@ -99,9 +101,16 @@ class Stack:
                 return process
         raise AssertionError(f"no {name} service runs")
 
+    @property
+    def store(self) -> ObjectStore:
+        """Where the stack keeps its objects."""
+        url = self.environment.get("TIMBRE_STORAGE_URL", (self.data_dir / "objects").absolute().as_uri())
+        keys = [self.environment.get(f"TIMBRE_S3_{half}_KEY", "") for half in ("ACCESS", "SECRET")]
+        return open_store(url, S3Credentials(keys[0], SecretStr(keys[1])) if all(keys) else None)
+
     def objects(self, prefix: str) -> dict[str, bytes]:
-        root = self.data_dir / "objects"
-        return {str(path.relative_to(root)): path.read_bytes() for path in sorted((root / prefix).rglob("*")) if path.is_file()}
+        store = self.store
+        return {info.key: store.get(info.key) for info in store.list(f"{prefix}/")}
 
     def _is_ready(self) -> bool:
         try:

@@ -163,6 +163,14 @@ def test_train(stack: Stack, undisturbed: str, victim: str) -> None:
     assert losses(stack, f"killed-{victim}") == pytest.approx(losses(stack, "undisturbed"), rel=1e-4)
 
 
+@pytest.mark.parametrize("stack", ["postgresql"], indirect=True)
+def test_on_postgresql(stack: Stack, media: str, undisturbed: str) -> None:
+    """The hardest of each, where the jobs are in PostgreSQL."""
+    test_segment(stack, media, undisturbed, "both")
+    test_transcribe(stack, media, undisturbed, "both")
+    test_train(stack, undisturbed, "both")
+
+
 def losses(stack: Stack, model: str) -> list[float]:
     found: list[float] = stack.get("/training/metrics", model_name=model)["series"]["loss"]["values"]
     return found

@@ -17,6 +17,11 @@ FOLDER = "datasets/my_voice"
 MODEL = "my_voice_model"
 
 
+everywhere = pytest.mark.parametrize("stack", ["embedded", "cluster"], indirect=True)
+embedded = pytest.mark.parametrize("stack", ["embedded"], indirect=True)
+
+
+@everywhere
 def test_the_workflow_step_by_step(stack: Stack, media: str) -> None:
     idle = {"state": "idle", "epoch": 0, "total_epochs": 0, "loss": None, "progress": 0, "logs": ""}
     assert stack.get("/training/status").items() >= idle.items()
@@ -61,7 +66,7 @@ def test_the_workflow_step_by_step(stack: Stack, media: str) -> None:
     files = stack.get("/training/dataset/files", folder=FOLDER, limit=3)["files"]
     assert [file["name"] for file in files] == ["segment_00001.wav", "segment_00002.wav", "segment_00003.wav"]
     assert files[0]["path"] == f"{FOLDER}/segments/segment_00001.wav"
-    metadata = (stack.data_dir / "objects" / FOLDER / "metadata.csv").read_text(encoding="utf-8").splitlines()
+    metadata = stack.store.get(f"{FOLDER}/metadata.csv").decode().splitlines()
     assert len(metadata) == stats["files"]
     assert all(re.fullmatch(r"segment_\d{5}\|[^|]+\|[^|\d]+", line) for line in metadata)
 
@@ -79,8 +84,9 @@ def test_the_workflow_step_by_step(stack: Stack, media: str) -> None:
     newest = checkpoints[0]
     assert (newest["name"], newest["epoch"]) == ("checkpoint_epoch_10", 10)
     assert newest["path"] == f"train/output/{MODEL}/checkpoints/checkpoint_epoch_10.pth"
-    size = (stack.data_dir / "objects" / newest["path"]).stat().st_size
-    assert newest["size_mb"] == round(size / 1024**2, 2)
+    stored = stack.store.stat(newest["path"])
+    assert stored is not None
+    assert newest["size_mb"] == round(stored.size / 1024**2, 2)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d", newest["date"])
     loaded = stack.client.post("/training/checkpoints/load", params={"checkpoint_path": newest["path"]})
     assert loaded.json().items() >= {"status": "loaded", "checkpoint": newest["path"]}.items()
@@ -102,6 +108,7 @@ def test_the_workflow_step_by_step(stack: Stack, media: str) -> None:
         assert sf.info(io.BytesIO(stack.client.get(url).content)).samplerate == 22050
 
 
+@everywhere
 def test_downloading_again_costs_nothing(stack: Stack, media: str) -> None:
     before = stack.objects(f"{FOLDER}/raw")
     again = stack.post("/training/dataset/download", {"urls": [f"{media}/voice-1.wav"], "folder": FOLDER})
@@ -109,6 +116,7 @@ def test_downloading_again_costs_nothing(stack: Stack, media: str) -> None:
     assert stack.objects(f"{FOLDER}/raw") == before
 
 
+@everywhere
 def test_a_model_is_not_written_over(stack: Stack) -> None:
     body = {"model_name": MODEL, "dataset_folder": FOLDER, "epochs": 10}
     refused = stack.post("/training/start", body, status=400)["detail"]
@@ -143,6 +151,7 @@ class TTSTrainingClient:
         return status
 
 
+@embedded
 def test_the_documented_client_works(stack: Stack) -> None:
     client = TTSTrainingClient(base_url=f"http://127.0.0.1:{stack.port}")  # type: ignore[no-untyped-call]
     started = client.start_training("my_model", FOLDER, epochs=100)  # type: ignore[no-untyped-call]

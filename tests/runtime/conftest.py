@@ -1,4 +1,4 @@
-"""Object stores of every kind, a folder and buckets on two S3 servers that run as processes of their own; databases likewise."""
+"""Object stores of each kind, a folder and buckets on two S3 servers with processes of their own; databases likewise."""
 
 from __future__ import annotations
 
