@@ -19,6 +19,7 @@ wrong and what to do, without host paths or secrets.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Mapping
 
 import grpc
@@ -131,6 +132,8 @@ def recognise(error: BaseException) -> TimbreError | None:
     """Returns what an error is to a caller: itself when it is ours, what a library's stands for, or None."""
     if isinstance(error, TimbreError):
         return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Unavailable("A disk of this machine is full; free some space and try again.", reason="DISK_FULL")
     return next((known for known in (recognise(error) for recognise in _recognisers) if known is not None), None)
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from services.runtime import logs, traces
 from services.runtime.database import connect, is_away
-from services.runtime.errors import TimbreError
+from services.runtime.errors import recognise
 from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
 from services.runtime.jobs.model import JobState
 from services.runtime.jobs.queue import JobQueue, LeaseLost
@@ -122,12 +122,12 @@ def _call(function: JobFunction, context: JobContext) -> tuple[JobState, dict[st
     except JobReleased:
         context.log("Interrupted by a shutdown; continues later.")
         return JobState.QUEUED, {}, ""
-    except TimbreError as error:
-        context.log(error.message)
-        return JobState.FAILED, {}, error.message
     except (LeaseLost, PoolBroken):
         raise  # the latter counts like the death of this process: the job is picked up again
     except Exception as error:
+        if known := recognise(error):
+            context.log(known.message)
+            return JobState.FAILED, {}, known.message
         # The traceback is for the operator; users get a sentence without paths.
         logger.exception("job %s failed", context.id)
         sentence = f"The job failed unexpectedly ({type(error).__name__}): the log of the service says where."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -45,6 +46,10 @@ def break_down(job: JobContext) -> dict[str, Any]:
     raise ValueError(f"secret detail in {__file__}")
 
 
+def fill_disk(job: JobContext) -> dict[str, Any]:
+    raise OSError(errno.ENOSPC, "No space left on device", str(job.scratch))
+
+
 def ignore_stop(job: JobContext) -> dict[str, Any]:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     job.log("busy")
@@ -53,5 +58,12 @@ def ignore_stop(job: JobContext) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    functions = {"t.count": count, "t.crash": crash, "t.refuse": refuse, "t.break": break_down, "t.ignore": ignore_stop}
+    functions = {
+        "t.count": count,
+        "t.crash": crash,
+        "t.refuse": refuse,
+        "t.break": break_down,
+        "t.full": fill_disk,
+        "t.ignore": ignore_stop,
+    }
     work(functions, JobSettings(), sys.argv[1:])

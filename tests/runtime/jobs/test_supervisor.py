@@ -17,7 +17,7 @@ from services.runtime.jobs.supervisor import Supervisor, wait_for_exit
 from services.runtime.logs import request_id
 from services.runtime.settings import JobSettings
 
-KINDS = ("t.count", "t.crash", "t.refuse", "t.break", "t.ignore")
+KINDS = ("t.count", "t.crash", "t.refuse", "t.break", "t.full", "t.ignore")
 
 
 @pytest.fixture
@@ -174,6 +174,7 @@ async def test_shutdown_gives_the_job_back_and_leaves_no_process(
     [
         ("t.refuse", "The well is dry: bring water."),
         ("t.break", "The job failed unexpectedly (ValueError): the log of the service says where."),
+        ("t.full", "A disk of this machine is full; free some space and try again."),
         ("t.crash", "times in a row without making progress"),
     ],
 )
