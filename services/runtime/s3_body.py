@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import BinaryIO
@@ -44,26 +45,28 @@ class Digest:
 
     The ETag of an object that was put at once is the MD5 of its content; that of one put in parts is the MD5 of the parts'
     MD5s, and their number. Parts have the size that ours have, or nothing can be said.
+
+    Args:
+        part_bytes: Size of the parts; None takes all of it for one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, part_bytes: int | None = PART_BYTES) -> None:
         self.size = 0
-        self._whole = hashlib.md5(usedforsecurity=False)
-        self._part = hashlib.md5(usedforsecurity=False)
-        self._parts: list[bytes] = []
+        self._part_bytes = part_bytes or sys.maxsize
+        self._part = _md5()
+        self._parts: list[bytes] = []  # that are full
 
     def update(self, block: bytes | memoryview) -> None:
         """Adds the next bytes."""
-        self._whole.update(block)
         view = memoryview(block)
         while view:
-            room = PART_BYTES - self.size % PART_BYTES
-            self._part.update(view[:room])
-            self.size += len(view[:room])
-            if self.size % PART_BYTES == 0:
+            begun = view[: self._part_bytes - self.size % self._part_bytes]
+            self._part.update(begun)
+            self.size += len(begun)
+            if self.size % self._part_bytes == 0:
                 self._parts.append(self._part.digest())
-                self._part = hashlib.md5(usedforsecurity=False)
-            view = view[room:]
+                self._part = _md5()
+            view = view[len(begun) :]
 
     def fits(self, etag: str, headers: Mapping[str, str]) -> bool:
         """Returns whether the content is the one that the ETag is of, as far as that can be told.
@@ -74,12 +77,17 @@ class Digest:
         """
         if any(name in headers for name in _ENCRYPTED):
             return True
-        if _DIGEST.fullmatch(etag):
-            return etag == self._whole.hexdigest()
-        parts = [*self._parts, self._part.digest()] if self.size % PART_BYTES else self._parts
+        last = [self._part.digest()] if self.size % self._part_bytes or not self.size else []
+        parts = [*self._parts, *last]
+        if _DIGEST.fullmatch(etag) and len(parts) == 1:
+            return etag == parts[0].hex()
         if _DIGEST_OF_PARTS.fullmatch(etag) and etag.endswith(f"-{len(parts)}"):
-            return etag == f"{hashlib.md5(b''.join(parts), usedforsecurity=False).hexdigest()}-{len(parts)}"
+            return etag == f"{_md5(b''.join(parts)).hexdigest()}-{len(parts)}"
         return True
+
+
+def _md5(content: bytes = b"") -> hashlib._Hash:
+    return hashlib.md5(content, usedforsecurity=False)
 
 
 class Followed:
@@ -118,7 +126,7 @@ class Body(io.RawIOBase):
         self._next = start
         self._end = start + int(response.headers["Content-Length"])
         self._etag = response.headers.get("ETag", "")
-        self._digest = Digest() if check else None
+        self._digest = Digest(PART_BYTES if "-" in self._etag else None) if check else None
         self._failures = 0
 
     def readable(self) -> bool:

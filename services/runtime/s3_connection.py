@@ -27,6 +27,7 @@ from minio import Minio
 from minio.credentials import AWSConfigProvider, ChainedProvider, Credentials, EnvAWSProvider, IamAwsProvider, StaticProvider
 from minio.credentials.providers import Provider
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
+from minio.helpers import check_bucket_name
 
 from services.runtime.errors import InvalidArgument
 from services.runtime.store import EXAMPLES, ObjectNotFound, S3Credentials, StoreUnavailable, shown
@@ -118,6 +119,12 @@ def parse_address(url: str) -> S3Address:
         raise InvalidArgument(
             f"The storage URL {shown(url)!r} must be like {EXAMPLES}{what}; credentials have their own settings."
         )
+    try:
+        check_bucket_name(parts.netloc, strict=True)
+    except ValueError:
+        raise InvalidArgument(
+            f"The bucket in the storage URL {shown(url)!r} must have 3 to 63 lower-case letters, digits, dots and hyphens."
+        ) from None
     endpoint = options.get("endpoint", AWS_ENDPOINT)
     host = urlsplit(endpoint)
     if host.scheme not in ("http", "https") or not host.netloc or "@" in host.netloc or host.path.strip("/"):

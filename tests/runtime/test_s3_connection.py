@@ -6,6 +6,8 @@ import datetime
 import ipaddress
 import logging
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -47,10 +49,10 @@ def test_an_address_says_everything(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.touch()
     options = f"region=eu-1&style=virtual&ca={ca}&connections=7&timeout=2.5&checksums=off"
-    assert parse_address(f"s3://b?endpoint=https://minio:9000&{options}") == S3Address(
-        "b", "https://minio:9000", "eu-1", "virtual", str(ca), 7, 2.5, False
+    assert parse_address(f"s3://bucket?endpoint=https://minio:9000&{options}") == S3Address(
+        "bucket", "https://minio:9000", "eu-1", "virtual", str(ca), 7, 2.5, False
     )
-    assert parse_address("s3://b") == S3Address("b", "https://s3.amazonaws.com", "us-east-1")
+    assert parse_address("s3://bucket") == S3Address("bucket", "https://s3.amazonaws.com", "us-east-1")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,22 @@ def test_an_address_says_everything(tmp_path: Path) -> None:
 )
 def test_an_option_that_is_wrong_is_named(option: str, said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
-        open_store(f"s3://b?endpoint=http://h:1&{option}", CREDENTIALS)
+        open_store(f"s3://bucket?endpoint=http://h:1&{option}", CREDENTIALS)
+
+
+@pytest.mark.parametrize("bucket", ["My-Bucket", "b", "under_score", "two..dots", "-first"])
+def test_a_bucket_that_no_server_takes_is_refused_at_once(bucket: str) -> None:
+    with pytest.raises(InvalidArgument, match="lower-case letters"):
+        open_store(f"s3://{bucket}?endpoint=http://h:1", CREDENTIALS)
+
+
+def test_a_folder_needs_nothing_of_this(tmp_path: Path) -> None:
+    program = (
+        f"import sys; from services.runtime.store import open_store; open_store({tmp_path.as_uri()!r}).put('a', b'');"
+        "print([name for name in ('minio', 'urllib3', 'services.runtime.s3_store') if name in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "[]"
 
 
 # TLS

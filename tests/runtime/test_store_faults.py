@@ -6,7 +6,7 @@ import hashlib
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,8 +22,8 @@ from tests.servers import s3_address
 
 MIB = 1 << 20
 KEY = "datasets/a/raw/x.wav"
-# What is served through the proxy gives up soon, so that stalls do not make the tests long.
-OPTIONS = "&timeout=0.5"
+# Where something stalls, soon enough that it does not make the tests long; elsewhere a busy machine may be slow.
+HASTY = "&timeout=1"
 
 
 class Faulty:
@@ -36,9 +36,17 @@ class Faulty:
         direct = s3_address(kind, port)
         self.direct = direct.open()
         self.direct.put("warm", b"")  # the bucket is there
-        url = direct.url.replace(f":{port}", f":{self.proxy.port}") + OPTIONS
+        url = direct.url.replace(f":{port}", f":{self.proxy.port}")
         self.store = open_store(url, direct.credentials)
+        self.hasty = open_store(url + HASTY, direct.credentials)
         self.patient = open_store(url, direct.credentials, patient=True)
+
+    def suffer(self, faults: Sequence[Fault]) -> ObjectStore:
+        """Has the next connections suffer, and returns the store that is to go through them."""
+        store = self.hasty if any(fault.kind == "stall" for fault in faults) else self.store
+        store.put("other", b"")  # the bucket is known: what follows is one request
+        self.proxy.inject(*faults)
+        return store
 
 
 @pytest.fixture(params=["moto", "nanio"])
@@ -96,10 +104,9 @@ WRITE_FAULTS = {
 def test_a_write_gets_through_and_is_never_seen_half(faulty: Faulty, fault: str) -> None:
     old, new = content(3 * MIB, 1), content(3 * MIB, 2)  # one length: nanio sends one version's length with another's content
     faulty.direct.put(KEY, old)
-    faulty.store.put("other", b"")  # the bucket is known: what follows is one request
-    faulty.proxy.inject(*WRITE_FAULTS[fault])
+    store = faulty.suffer(WRITE_FAULTS[fault])
     with watched(faulty.direct, [old, new]):
-        info = faulty.store.put(KEY, new)
+        info = store.put(KEY, new)
     assert faulty.proxy.left == 0
     assert faulty.direct.get(KEY) == new
     assert info.size == len(new)
@@ -117,10 +124,9 @@ def test_a_write_gets_through_and_is_never_seen_half(faulty: Faulty, fault: str)
 )
 def test_an_upload_in_parts_gets_through(faulty: Faulty, faults: list[Fault]) -> None:
     new = content(20 * MIB, 3)
-    faulty.store.put("other", b"")
-    faulty.proxy.inject(*faults)
+    store = faulty.suffer(faults)
     with watched(faulty.direct, [None, new]):
-        info = faulty.store.put(KEY, new)
+        info = store.put(KEY, new)
     assert faulty.proxy.left == 0
     found = faulty.direct.stat(KEY)
     assert found is not None
@@ -143,11 +149,9 @@ READ_FAULTS = {
 def test_a_read_is_continued(faulty: Faulty, tmp_path: Path, fault: str) -> None:
     expected = content(3 * MIB, 4)
     faulty.direct.put(KEY, expected)
-    faulty.proxy.inject(*READ_FAULTS[fault])
-    assert faulty.store.get(KEY) == expected
+    assert faulty.suffer(READ_FAULTS[fault]).get(KEY) == expected
     assert faulty.proxy.left == 0
-    faulty.proxy.inject(*READ_FAULTS[fault])
-    faulty.store.fetch(KEY, tmp_path / "fetched")
+    faulty.suffer(READ_FAULTS[fault]).fetch(KEY, tmp_path / "fetched")
     assert (tmp_path / "fetched").read_bytes() == expected
     assert faulty.proxy.left == 0
 
@@ -161,12 +165,13 @@ def test_a_part_of_an_object_is_continued(faulty: Faulty) -> None:
     assert faulty.proxy.left == 0
 
 
+@pytest.mark.parametrize("faulty", ["nanio"], indirect=True)
 def test_an_object_that_was_replaced_is_not_continued(faulty: Faulty) -> None:
-    faulty.direct.put(KEY, content(30 * MIB, 5))
-    faulty.proxy.inject(Fault("reset", after=20 * MIB))
+    faulty.direct.put(KEY, content(16 * MIB, 5))
+    faulty.proxy.inject(Fault("reset", after=12 * MIB))
     with faulty.store.open(KEY) as stream:
         assert stream.read(MIB) == content(MIB, 5)
-        faulty.direct.put(KEY, content(30 * MIB, 6))
+        faulty.direct.put(KEY, content(16 * MIB, 6))
         with pytest.raises(StoreUnavailable, match="was replaced while it was being read"):
             stream.read()
 
@@ -183,10 +188,10 @@ def test_an_object_that_was_replaced_is_not_continued(faulty: Faulty) -> None:
 )
 def test_a_read_that_cannot_be_had_is_given_up_in_a_sentence(faulty: Faulty, tmp_path: Path, fault: Fault, said: str) -> None:
     faulty.direct.put(KEY, content(3 * MIB, 7))
-    faulty.proxy.inject(*[fault] * 40)
+    store = faulty.suffer([fault] * 40)
     target = tmp_path / "folder" / "fetched"
     with pytest.raises(StoreUnavailable, match=said):
-        faulty.store.fetch(KEY, target)
+        store.fetch(KEY, target)
     assert 0 < faulty.proxy.left < 40
     assert list(tmp_path.rglob("*")) in ([], [target.parent])
 
@@ -204,10 +209,9 @@ def test_a_read_that_cannot_be_had_is_given_up_in_a_sentence(faulty: Faulty, tmp
 def test_a_write_that_does_not_get_through_leaves_the_old_object(faulty: Faulty, fault: Fault, said: str) -> None:
     old = content(3 * MIB, 8)
     faulty.direct.put(KEY, old)
-    faulty.store.put("other", b"")
-    faulty.proxy.inject(*[fault] * 40)
+    store = faulty.suffer([fault] * 40)
     with watched(faulty.direct, [old]), pytest.raises(StoreUnavailable, match=said):
-        faulty.store.put(KEY, content(3 * MIB, 9))
+        store.put(KEY, content(3 * MIB, 9))
     assert 0 < faulty.proxy.left < 40
     assert faulty.direct.get(KEY) == old
 
@@ -325,8 +329,9 @@ def test_an_error_of_the_server_is_told_in_a_sentence(status: int, body: bytes, 
             return
         with pytest.raises(StoreUnavailable, match=said):
             store.get("a/b")
-        with pytest.raises(StoreUnavailable, match=said):
-            store.put("a/b", b"x")
+        if status != 503:  # of which asking again has been waited for enough
+            with pytest.raises(StoreUnavailable, match=said):
+                store.put("a/b", b"x")
 
 
 def test_a_refusal_without_a_body_is_told_apart_by_the_clock() -> None:

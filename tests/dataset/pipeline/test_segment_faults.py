@@ -78,7 +78,7 @@ def test_segmenting_ends_right_whatever_the_network_does(
             one.put(layout.recording_key(FOLDER, name), recording[0])
     expected = segment(job("dataset.segment", **KNOBS), store, 1)
     with FaultProxy(port) as proxy:
-        url = address.url.replace(f":{port}", f":{proxy.port}") + "&timeout=0.5"
+        url = address.url.replace(f":{port}", f":{proxy.port}") + "&timeout=1"
         faulty = open_store(url, address.credentials, patient=True)
         with trouble(proxy, 0.1) as taken:
             result = segment(job("dataset.segment", **KNOBS), faulty, 1)
@@ -100,7 +100,7 @@ def test_a_store_that_goes_away_ends_the_job_in_a_sentence_and_the_next_attempt_
             one.put(layout.recording_key(FOLDER, name), recording[0])
     segment(job("dataset.segment", **KNOBS), store, 1)
     with FaultProxy(port) as proxy:
-        url = address.url.replace(f":{port}", f":{proxy.port}") + "&timeout=0.5"
+        url = address.url.replace(f":{port}", f":{proxy.port}") + "&timeout=1"
         impatient = open_store(url, address.credentials)
         proxy.inject(*[Fault("reset", after=200_000)] * 100)
         with pytest.raises(StoreUnavailable, match="try again later"):
