@@ -10,9 +10,10 @@ from timbre.trainer.v1 import trainer_pb2 as pb
 from timbre.trainer.v1 import trainer_pb2_grpc
 
 from services.runtime.jobs import Job, JobQueue, JobState
+from services.runtime.jobs.machine import wait_for_exit
 from services.runtime.jobs.queue import JobActive
 from services.runtime.jobs.servicer import to_timestamp
-from services.runtime.jobs.supervisor import Supervisor, wait_for_exit
+from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.store import ObjectStore
 from services.trainer import admission
 from services.trainer.checkpoints import list_checkpoints, output_folder

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +21,7 @@ import sqlalchemy as sa
 from services.runtime import traces
 from services.runtime.database import reading, writing
 from services.runtime.errors import FailedPrecondition, NotFound
+from services.runtime.jobs.machine import machine_name, make_lease
 from services.runtime.jobs.model import ACTIVE, JOB_LOG, JOB_SERIES, JOBS, Job, JobState, LogLine, SeriesPoint
 from services.runtime.logs import request_id
 
@@ -226,11 +226,11 @@ class JobQueue:
                 job = Job.from_row(row)
                 if active.isdisjoint(job.after):
                     now = time.time()
-                    lease = secrets.token_hex(16)
+                    lease = make_lease()
                     changes = {
                         "state": JobState.RUNNING,
                         "lease": lease,
-                        "host": socket.gethostname(),
+                        "host": machine_name(),
                         "pid": None,
                         "attempt": job.attempt + 1,
                         "heartbeat_at": now,
@@ -270,7 +270,7 @@ class JobQueue:
         Raises:
             LeaseLost: The job was given to another worker.
         """
-        self.report(job_id, lease, {"pid": os.getpid(), "host": socket.gethostname()})
+        self.report(job_id, lease, {"pid": os.getpid(), "host": machine_name()})
         return self.get(job_id)
 
     def report(
