@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,14 +13,16 @@ import grpc
 from fastapi import Request
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
-from timbre.dataset.v1 import dataset_pb2_grpc
-from timbre.inference.v1 import inference_pb2_grpc
-from timbre.jobs.v1 import jobs_pb2_grpc
-from timbre.trainer.v1 import trainer_pb2_grpc
+from timbre.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from timbre.inference.v1 import inference_pb2, inference_pb2_grpc
+from timbre.jobs.v1 import jobs_pb2, jobs_pb2_grpc
+from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
+from gateway.balancing import service_config
 from gateway.settings import GatewaySettings
 from services.runtime import traces
 from services.runtime.auth import AUTHORIZATION, authorization
+from services.runtime.idempotency import IDEMPOTENCY_KEY
 from services.runtime.interceptors import REQUEST_ID_KEY
 from services.runtime.logs import request_id
 
@@ -32,6 +35,13 @@ if TYPE_CHECKING:
 # Whole logs and metrics of long trainings are the largest replies.
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
 
+_SERVICES = (
+    dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"],
+    trainer_pb2.DESCRIPTOR.services_by_name["TrainerService"],
+    inference_pb2.DESCRIPTOR.services_by_name["InferenceService"],
+    jobs_pb2.DESCRIPTOR.services_by_name["JobsService"],
+)
+
 _CHANNEL_OPTIONS: Sequence[tuple[str, int | str]] = (
     ("grpc.max_receive_message_length", _MAX_REPLY_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
@@ -41,7 +51,8 @@ _CHANNEL_OPTIONS: Sequence[tuple[str, int | str]] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a name such as dns:///inference:50053
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # a replica that takes the place of another has a new address
+    ("grpc.service_config", service_config(_SERVICES)),
 )
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -108,6 +119,24 @@ class Backends:
         timeout = timeout or self.settings.call_timeout_seconds
         try:
             return await method(request, timeout=timeout, metadata=call_metadata())
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(service_of(request), error, timeout) from error
+
+    async def submit(self, method: Method[RequestT, ReplyT], request: RequestT, key: str | None) -> ReplyT:
+        """Calls a method that accepts a job; if a replica does not live to answer, another one is asked for the same job.
+
+        Args:
+            method: A unary method of one of the stubs.
+            request: What to ask.
+            key: The client's idempotency key; without one, only what is sent again here counts as the same.
+
+        Raises:
+            CallFailed: The service answered with an error, or not at all.
+        """
+        timeout = self.settings.call_timeout_seconds
+        metadata = (*call_metadata(), (IDEMPOTENCY_KEY, key or secrets.token_hex(16)))
+        try:
+            return await method(request, timeout=timeout, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise CallFailed(service_of(request), error, timeout) from error
 

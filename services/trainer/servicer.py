@@ -47,6 +47,11 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
 
     async def StartTraining(self, request: pb.StartTrainingRequest, context: Context) -> pb.StartTrainingResponse:
         parameters = training_parameters(request)
+        model = parameters["model_name"]
+        job = await asyncio.to_thread(self._queue.accepted, TRAIN, model, parameters) or await self._admit(parameters)
+        return pb.StartTrainingResponse(job_id=job.id, model_name=model, output_folder=output_folder(model))
+
+    async def _admit(self, parameters: dict[str, Any]) -> Job:
         model, folder = parameters["model_name"], parameters["dataset_folder"]
         if (active := await self._active()) is not None:
             raise admission.TrainingRunning(active)
@@ -59,7 +64,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         except JobActive as error:
             raise admission.TrainingRunning(error.job) from None
         self._supervisor.wake()
-        return pb.StartTrainingResponse(job_id=job.id, model_name=model, output_folder=output_folder(model))
+        return job
 
     async def StopTraining(self, request: pb.StopTrainingRequest, context: Context) -> pb.StopTrainingResponse:
         job = await self._active()
