@@ -141,7 +141,7 @@ class Backends:
             raise CallFailed(service_of(request), error, timeout) from error
 
     async def call_while_connected(
-        self, http: Request, method: Method[RequestT, ReplyT], request: RequestT, timeout: float
+        self, http: Request, method: Method[RequestT, ReplyT], request: RequestT, timeout: float, times: int = 1
     ) -> ReplyT:
         """Calls a method that computes for long, and cancels it when the HTTP client hangs up.
 
@@ -150,12 +150,14 @@ class Backends:
             method: A unary method of one of the stubs.
             request: What to ask.
             timeout: Deadline in seconds.
+            times: How often to call it at once: as often as there are replicas, each of which then gets one call. One reply is
+                enough; what the others do is for their own good.
 
         Raises:
             CallFailed: The service answered with an error, or not at all.
             ClientGone: The client hung up.
         """
-        rpc = asyncio.create_task(self.call(method, request, timeout))
+        rpc = asyncio.create_task(self._call_times(times, method, request, timeout))
         hang_up = asyncio.create_task(_hung_up(http))
         try:
             await asyncio.wait({rpc, hang_up}, return_when=asyncio.FIRST_COMPLETED)
@@ -167,6 +169,15 @@ class Backends:
                 task.cancel()
                 with suppress(asyncio.CancelledError, CallFailed):
                     await task
+
+    async def _call_times(self, times: int, method: Method[RequestT, ReplyT], request: RequestT, timeout: float) -> ReplyT:
+        if times == 1:
+            return await self.call(method, request, timeout)
+        found = await asyncio.gather(*(self.call(method, request, timeout) for _ in range(times)), return_exceptions=True)
+        failures = [one for one in found if isinstance(one, BaseException)]
+        if len(failures) == times:
+            raise failures[0]
+        return next(one for one in found if not isinstance(one, BaseException))
 
     async def call_jobs(self, name: str, request: Message) -> Any:
         """Calls a method of the jobs service at the first of the services behind it that can be reached.

@@ -7,7 +7,9 @@ repeating does no harm (`idempotency_level`).
 
 from __future__ import annotations
 
+import asyncio
 import json
+import socket
 from collections.abc import Iterable
 from typing import Any
 
@@ -56,3 +58,15 @@ def check_address(address: str) -> str:
     if not all(part and not part.strip("0123456789.:abcdefABCDEF[]") for part in address.split(",")):
         raise ValueError("a list of replicas must name IP addresses; for a name that stands for several use dns:///name:port")
     return f"{scheme}{address}"
+
+
+async def count_replicas(address: str) -> int:
+    """Returns how many replicas an address stands for at the moment, at least 1."""
+    if address.startswith(("ipv4:", "ipv6:")):
+        return address.count(",") + 1
+    host, _, port = address.rpartition("/")[2].removeprefix("dns:").rpartition(":")
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    except OSError:  # then the call itself says what is wrong
+        return 1
+    return max(1, len({place for *_, place in found}))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -15,8 +16,8 @@ from timbre.inference.v1 import inference_pb2
 from timbre.jobs.v1 import jobs_pb2
 from timbre.trainer.v1 import trainer_pb2
 
-from gateway.balancing import check_address, is_repeatable
-from services.runtime.errors import ResourceExhausted, Unavailable
+from gateway.balancing import check_address, count_replicas, is_repeatable
+from services.runtime.errors import FailedPrecondition, NotFound, ResourceExhausted, Unavailable
 from tests.gateway.conftest import Script
 from tests.gateway.test_jobs import Ledger, collect, follow
 
@@ -188,6 +189,32 @@ async def test_a_full_replica_hands_on_to_another(start_stack: Any, replicas: An
         for _ in range(6):
             answer = await stack.client.post("/training/inference/synthesize", json={"text": "Olá.", "checkpoint": "base"})
             assert answer.status_code == 200, answer.text
+
+
+async def test_a_checkpoint_is_loaded_at_every_replica(start_stack: Any, replicas: Any) -> None:
+    async with replicas("inference", 3) as three, start_stack(inference_address=three.address) as stack:
+        three.answer(
+            LoadCheckpoint=inference_pb2.LoadCheckpointResponse(checkpoint="base"),
+            Synthesize=inference_pb2.SynthesizeResponse(audio_key="inference/a.wav"),
+        )
+        speech = {"text": "Olá.", "checkpoint": "base"}
+        while not all(three.asked("Synthesize")):  # until it is connected to each
+            await stack.client.post("/training/inference/synthesize", json=speech)
+        load = partial(stack.client.post, "/training/checkpoints/load", params={"checkpoint_path": "base"})
+        assert (await load()).status_code == 200
+        assert three.asked("LoadCheckpoint") == [1, 1, 1]
+        three.scripts[1].answers["LoadCheckpoint"] = FailedPrecondition("This one has no room: try again.")
+        assert (await load()).status_code == 200
+        three.answer(LoadCheckpoint=NotFound("There is no such checkpoint: list them."))
+        assert (await load()).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("address", "count"),
+    [("127.0.0.1:1", 1), ("ipv4:10.0.0.1:1,10.0.0.2:1", 2), ("dns:///127.0.0.1:1", 1), ("dns:///no.such.host.invalid:1", 1)],
+)
+async def test_replicas_are_counted(address: str, count: int) -> None:
+    assert await count_replicas(address) == count
 
 
 async def test_an_upload_says_that_it_can_be_sent_again(start_stack: Any, replicas: Any) -> None:

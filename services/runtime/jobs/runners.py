@@ -151,7 +151,8 @@ class LocalRunner:
         await machine.end_workers([(pid, lease) for lease, pid in workers.items()], self._settings.drain_grace_seconds)
         for child in children.values():
             await child.wait()
-        return []  # each worker gives its own job back
+        # Most have done so themselves; those were killed, or had not begun to listen.
+        return [job for job in running if job.lease in workers]
 
 
 def _describe(returncode: int) -> str:

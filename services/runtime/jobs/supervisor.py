@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import sqlalchemy as sa
 
 from services.runtime.jobs import scratch
 from services.runtime.jobs.model import Job, JobState
@@ -58,7 +61,7 @@ class Supervisor:
         try:
             while True:
                 try:
-                    await self._look()
+                    await _whole(self._look())
                     await self._sweep()
                 except asyncio.CancelledError:
                     raise
@@ -70,9 +73,17 @@ class Supervisor:
                     await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
                 self._wake.clear()
         finally:
-            for job in await self._runner.shut_down(await self._find_running()):
-                with contextlib.suppress(LeaseLost):
-                    await asyncio.to_thread(self._queue.release, job.id, job.lease)
+            await self._shut_down()
+
+    async def _shut_down(self) -> None:
+        try:
+            running = await self._find_running()
+        except sa.exc.DBAPIError:
+            logger.exception("the database cannot be reached; only workers that were started here are ended")
+            running = []
+        for job in await self._runner.shut_down(running):
+            with contextlib.suppress(LeaseLost):  # it did so itself
+                await asyncio.to_thread(self._queue.release, job.id, job.lease)
 
     async def _find_running(self) -> list[Job]:
         running = await asyncio.to_thread(self._queue.find, states=[JobState.RUNNING], limit=1000)
@@ -162,3 +173,13 @@ class Supervisor:
         logger.warning("job %s: %s", job.id, reason)
         self._seen.pop(job.id, None)
         await asyncio.to_thread(self._queue.give_up, job, max_crashes=self._settings.max_crashes, reason=reason)
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits work that is not to be cancelled half way: a job that was claimed must have its worker before that is ended."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -192,3 +192,13 @@ def test_folders_of_jobs_that_ended_elsewhere_are_removed(queue: JobQueue, setti
         folder.mkdir(parents=True)
     sweep(settings.data_dir, queue)
     assert [folder.exists() for folder in folders] == [True, False, True]
+
+
+def test_a_job_whose_worker_has_hardly_begun_is_given_back(queue: JobQueue, start_replica: Replicas, tmp_path: Path) -> None:
+    job = count_job(queue, tmp_path / "a", 30)
+    replica = start_replica()
+    until(queue, job, lambda job: job.attempt == 1)
+    replica.send_signal(signal.SIGTERM)
+    assert replica.wait(20) == 0
+    given_back = queue.get(job.id)
+    assert (given_back.state, given_back.crashes, given_back.pid) == (JobState.QUEUED, 0, None)
