@@ -15,6 +15,7 @@ from typing import Any
 
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
+from grpc_health.v1 import health_pb2
 
 _HARMLESS = (MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT)
 
@@ -33,6 +34,7 @@ def service_config(services: Iterable[ServiceDescriptor]) -> str:
     """Returns the service config of a channel: round robin, and a retry policy for every method that may be repeated."""
     methods = [method for service in services for method in service.methods if is_repeatable(method)]
     names = [{"service": method.containing_service.full_name, "method": method.name} for method in methods]
+    names.append({"service": health_pb2.DESCRIPTOR.services_by_name["Health"].full_name})
     config: dict[str, Any] = {
         "loadBalancingConfig": [{"round_robin": {}}],
         "methodConfig": [{"name": names, "retryPolicy": _RETRY_POLICY}],

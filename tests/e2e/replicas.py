@@ -192,7 +192,7 @@ def cluster(folder: Path, count: int, settings: dict[str, str], services: tuple[
     """
     with ExitStack() as stack:
         for name in ("s3", "run", "logs"):
-            (folder / name).mkdir(parents=True)
+            (folder / name).mkdir(0o700, parents=True)
         server = stack.enter_context(postgres_server(folder / "run"))
         address = s3_address("moto", stack.enter_context(s3_server("moto", folder / "s3")))
         database = new_database(server).render_as_string(hide_password=False)

@@ -137,6 +137,17 @@ async def test_readers_do_not_see_a_replica_die(start_stack: Any, replicas: Any)
         assert two.asked("GetTrainingStatus") == [1, 20]
 
 
+async def test_readiness_outlives_a_replica(start_stack: Any, replicas: Any) -> None:
+    async with replicas("trainer") as two, start_stack(trainer_address=two.address) as stack:
+        for _ in range(4):
+            assert (await stack.client.get("/readyz")).status_code == 200
+        await two.servers[0].stop(None)
+        for _ in range(10):
+            assert (await stack.client.get("/readyz")).status_code == 200
+        await two.servers[1].stop(None)
+        assert (await stack.client.get("/readyz")).json()["services"]["trainer"] == "unreachable"
+
+
 async def test_a_job_is_submitted_once_though_a_replica_dies(start_stack: Any, replicas: Any) -> None:
     async with replicas("dataset") as two, start_stack(dataset_address=two.address) as stack:
         two.answer(StartTranscription=dataset_pb2.StartTranscriptionResponse(job_id="job_1"))

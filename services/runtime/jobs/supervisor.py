@@ -163,7 +163,7 @@ class Supervisor:
         # Some seconds pass between any submission and its start: nobody has to read of those.
         if said != reason and waited > self._settings.heartbeat_timeout_seconds / 3:
             self._waiting[job.id] = (reason, since)
-            changes = {"message": reason}
+            changes = {"message": reason} if job.message != reason else {}  # another replica may have said so
         lines = [(time.time(), f"{reason}; the job waits.")] if changes else []
         if await asyncio.to_thread(self._queue.report, job.id, job.lease, changes, lines=lines):
             await self._runner.kill(job)
