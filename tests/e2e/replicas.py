@@ -155,7 +155,7 @@ class Client:
         while True:
             try:
                 answer = httpx.request(method, random.choice(self.urls) + path, timeout=120, **request)
-                if answer.status_code not in (502, 503):
+                if answer.status_code not in (502, 503, 504):
                     assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
                     return answer.json()
                 trouble = answer.text
