@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -12,14 +13,16 @@ import grpc
 from fastapi import Request
 from google.protobuf.message import Message
 from grpc_health.v1 import health_pb2_grpc
-from timbre.dataset.v1 import dataset_pb2_grpc
-from timbre.inference.v1 import inference_pb2_grpc
-from timbre.jobs.v1 import jobs_pb2_grpc
-from timbre.trainer.v1 import trainer_pb2_grpc
+from timbre.dataset.v1 import dataset_pb2, dataset_pb2_grpc
+from timbre.inference.v1 import inference_pb2, inference_pb2_grpc
+from timbre.jobs.v1 import jobs_pb2, jobs_pb2_grpc
+from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
+from gateway.balancing import service_config
 from gateway.settings import GatewaySettings
 from services.runtime import traces
 from services.runtime.auth import AUTHORIZATION, authorization
+from services.runtime.idempotency import IDEMPOTENCY_KEY
 from services.runtime.interceptors import REQUEST_ID_KEY
 from services.runtime.logs import request_id
 
@@ -32,6 +35,13 @@ if TYPE_CHECKING:
 # Whole logs and metrics of long trainings are the largest replies.
 _MAX_REPLY_BYTES = 64 * 1024 * 1024
 
+_SERVICES = (
+    dataset_pb2.DESCRIPTOR.services_by_name["DatasetService"],
+    trainer_pb2.DESCRIPTOR.services_by_name["TrainerService"],
+    inference_pb2.DESCRIPTOR.services_by_name["InferenceService"],
+    jobs_pb2.DESCRIPTOR.services_by_name["JobsService"],
+)
+
 _CHANNEL_OPTIONS: Sequence[tuple[str, int | str]] = (
     ("grpc.max_receive_message_length", _MAX_REPLY_BYTES),
     ("grpc.keepalive_time_ms", 30_000),
@@ -41,7 +51,8 @@ _CHANNEL_OPTIONS: Sequence[tuple[str, int | str]] = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
-    ("grpc.lb_policy_name", "round_robin"),  # over all addresses of a name such as dns:///inference:50053
+    ("grpc.dns_min_time_between_resolutions_ms", 5_000),  # a replica that takes the place of another has a new address
+    ("grpc.service_config", service_config(_SERVICES)),
 )
 
 RequestT = TypeVar("RequestT", bound=Message)
@@ -111,8 +122,26 @@ class Backends:
         except grpc.aio.AioRpcError as error:
             raise CallFailed(service_of(request), error, timeout) from error
 
+    async def submit(self, method: Method[RequestT, ReplyT], request: RequestT, key: str | None) -> ReplyT:
+        """Calls a method that accepts a job; if a replica does not live to answer, another one is asked for the same job.
+
+        Args:
+            method: A unary method of one of the stubs.
+            request: What to ask.
+            key: The client's idempotency key; without one, only what is sent again here counts as the same.
+
+        Raises:
+            CallFailed: The service answered with an error, or not at all.
+        """
+        timeout = self.settings.call_timeout_seconds
+        metadata = (*call_metadata(), (IDEMPOTENCY_KEY, key or secrets.token_hex(16)))
+        try:
+            return await method(request, timeout=timeout, metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(service_of(request), error, timeout) from error
+
     async def call_while_connected(
-        self, http: Request, method: Method[RequestT, ReplyT], request: RequestT, timeout: float
+        self, http: Request, method: Method[RequestT, ReplyT], request: RequestT, timeout: float, times: int = 1
     ) -> ReplyT:
         """Calls a method that computes for long, and cancels it when the HTTP client hangs up.
 
@@ -121,12 +150,14 @@ class Backends:
             method: A unary method of one of the stubs.
             request: What to ask.
             timeout: Deadline in seconds.
+            times: How often to call it at once: as often as there are replicas, each of which then gets one call. One reply is
+                enough; what the others do is for their own good.
 
         Raises:
             CallFailed: The service answered with an error, or not at all.
             ClientGone: The client hung up.
         """
-        rpc = asyncio.create_task(self.call(method, request, timeout))
+        rpc = asyncio.create_task(self._call_times(times, method, request, timeout))
         hang_up = asyncio.create_task(_hung_up(http))
         try:
             await asyncio.wait({rpc, hang_up}, return_when=asyncio.FIRST_COMPLETED)
@@ -138,6 +169,15 @@ class Backends:
                 task.cancel()
                 with suppress(asyncio.CancelledError, CallFailed):
                     await task
+
+    async def _call_times(self, times: int, method: Method[RequestT, ReplyT], request: RequestT, timeout: float) -> ReplyT:
+        if times == 1:
+            return await self.call(method, request, timeout)
+        found = await asyncio.gather(*(self.call(method, request, timeout) for _ in range(times)), return_exceptions=True)
+        failures = [one for one in found if isinstance(one, BaseException)]
+        if len(failures) == times:
+            raise failures[0]
+        return next(one for one in found if not isinstance(one, BaseException))
 
     async def call_jobs(self, name: str, request: Message) -> Any:
         """Calls a method of the jobs service at the first of the services behind it that can be reached.

@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from gateway.balancing import check_address
 from services.runtime.settings import RuntimeSettings
 
 
@@ -19,7 +20,8 @@ class GatewaySettings(RuntimeSettings):
     """Port to listen on; 0 takes a free one."""
 
     dataset_address: str = "127.0.0.1:50051"
-    """The dataset service, as gRPC names it: `host:port` or `dns:///host:port`."""
+    """The dataset service, as gRPC names it: `host:port`, or for several replicas `dns:///name:port` (a name that stands for
+    all of them) or their IP addresses, `10.0.0.1:50051,10.0.0.2:50051`."""
 
     trainer_address: str = "127.0.0.1:50052"
     """The trainer service, likewise."""
@@ -71,6 +73,11 @@ class GatewaySettings(RuntimeSettings):
 
     max_json_bytes: int = Field(default=1024 * 1024, gt=0)
     """Largest JSON body that is read, in bytes."""
+
+    @field_validator("dataset_address", "trainer_address", "inference_address")
+    @classmethod
+    def _check_address(cls, text: str) -> str:
+        return check_address(text)
 
     @field_validator("rate_limit_training", "rate_limit_inference", "rate_limit_dataset")
     @classmethod

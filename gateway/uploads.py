@@ -22,6 +22,7 @@ from gateway.multipart import Event, Field, FileEnd, FileStart, read_form
 from gateway.reply import reply
 from gateway.schemas import dataset
 from services.runtime.errors import InvalidArgument
+from services.runtime.idempotency import IDEMPOTENCY_KEY
 
 PATHS = ("/training/dataset/upload", "/training/dataset/import")
 """Where uploads go; the dataset service bounds them, and knows what it takes."""
@@ -98,7 +99,7 @@ async def store_recordings(request: Request, services: Backends) -> Response:
     return replace(failures[0], extra={"files": files}).response()
 
 
-async def store_archive(request: Request, services: Backends) -> dataset.ImportStarted:
+async def store_archive(request: Request, services: Backends, key: str | None) -> dataset.ImportStarted:
     """Stores the one file of a form as an archive and has it imported.
 
     Raises:
@@ -109,7 +110,7 @@ async def store_archive(request: Request, services: Backends) -> dataset.ImportS
         folder, language = file.fields["folder"], file.fields.get("language", "")
         header = dataset_pb2.UploadHeader(folder=folder, filename=file.name, language=language)
         first = dataset_pb2.UploadArchiveRequest(header=header)
-        accepted = await _send(services, services.dataset.UploadArchive, first, file.chunks)
+        accepted = await _send(services, services.dataset.UploadArchive, first, file.chunks, key)
         return translate.import_started(folder, accepted)
     raise AssertionError("_files yields a file or raises")
 
@@ -195,6 +196,7 @@ async def _send(
     method: grpc.aio.StreamUnaryMultiCallable[RequestT, ReplyT],
     first: RequestT,
     chunks: AsyncIterator[bytes],
+    key: str | None = None,
 ) -> ReplyT:
     """Streams a header and the bytes that follow it to a method.
 
@@ -202,7 +204,8 @@ async def _send(
         CallFailed: The service refused it, or cannot be reached.
     """
     timeout = services.settings.upload_timeout_seconds
-    call = method(timeout=timeout, metadata=call_metadata())
+    metadata = (*call_metadata(), *(((IDEMPOTENCY_KEY, key),) if key else ()))
+    call = method(timeout=timeout, metadata=metadata)
     try:
         try:
             await _write(call, first)

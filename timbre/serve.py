@@ -353,7 +353,7 @@ async def _end_orphans(settings: RuntimeSettings) -> None:
 
     from services.runtime.database import connect
     from services.runtime.jobs import JobQueue, JobState
-    from services.runtime.jobs.supervisor import end_workers
+    from services.runtime.jobs.machine import end_left_behind
 
     engine = connect(settings.database_url)
     try:
@@ -363,4 +363,4 @@ async def _end_orphans(settings: RuntimeSettings) -> None:
         return
     finally:
         engine.dispose()
-    await end_workers(running, settings.drain_grace_seconds)
+    await end_left_behind(running, settings.drain_grace_seconds)

@@ -10,6 +10,7 @@ from timbre.inference.v1 import inference_pb2
 from timbre.trainer.v1 import trainer_pb2
 
 from gateway import translate
+from gateway.balancing import count_replicas
 from gateway.reply import Services, reply, reply_checkpoints
 from gateway.schemas import training
 from gateway.schemas.fields import Text
@@ -35,8 +36,9 @@ async def load(
     services: Services,
     checkpoint_path: Annotated[Text, Query(description="Path of the checkpoint, as the list gives it, or `base`.")],
 ) -> Response:
-    """Load a checkpoint, so that the next synthesis with it starts at once."""
+    """Load a checkpoint, so that the next synthesis with it starts at once, at whichever replica of the inference service."""
     wanted = inference_pb2.LoadCheckpointRequest(checkpoint=checkpoint_path)
     timeout = services.settings.load_timeout_seconds
-    loaded = await services.call_while_connected(request, services.inference.LoadCheckpoint, wanted, timeout)
+    times = await count_replicas(services.settings.inference_address)
+    loaded = await services.call_while_connected(request, services.inference.LoadCheckpoint, wanted, timeout, times)
     return reply(translate.checkpoint_loaded(loaded))

@@ -11,7 +11,7 @@ from timbre.dataset.v1 import dataset_pb2
 from gateway import translate, uploads
 from gateway.reply import Services, reply
 from gateway.schemas import dataset
-from gateway.schemas.fields import Offset, Text
+from gateway.schemas.fields import IdempotencyKey, Offset, Text
 from gateway.schemas.problem import problems
 
 router = APIRouter(prefix="/training", tags=["Dataset"])
@@ -20,23 +20,23 @@ FolderQuery = Annotated[Text, Query(description="Dataset folder path.", examples
 
 
 @router.post("/dataset/download", response_model=dataset.DownloadStarted, responses=problems(400, 413, 422))
-async def download(body: dataset.DownloadRequest, services: Services) -> Response:
+async def download(body: dataset.DownloadRequest, services: Services, key: IdempotencyKey = None) -> Response:
     """Download the audio of videos into a dataset, as a background job. A URL that is not allowed is 400."""
-    started = await services.call(services.dataset.StartDownload, translate.download_request(body))
+    started = await services.submit(services.dataset.StartDownload, translate.download_request(body), key)
     return reply(translate.download_started(started))
 
 
 @router.post("/dataset/segment", response_model=dataset.SegmentStarted, responses=problems(400, 404, 413, 422))
-async def segment(body: dataset.SegmentRequest, services: Services) -> Response:
+async def segment(body: dataset.SegmentRequest, services: Services, key: IdempotencyKey = None) -> Response:
     """Cut the recordings of a dataset into segments at pauses, as a background job."""
-    started = await services.call(services.dataset.StartSegmentation, translate.segment_request(body))
+    started = await services.submit(services.dataset.StartSegmentation, translate.segment_request(body), key)
     return reply(translate.segment_started(started))
 
 
 @router.post("/dataset/transcribe", response_model=dataset.TranscribeStarted, responses=problems(400, 404, 413, 422))
-async def transcribe(body: dataset.TranscribeRequest, services: Services) -> Response:
+async def transcribe(body: dataset.TranscribeRequest, services: Services, key: IdempotencyKey = None) -> Response:
     """Transcribe the segments of a dataset with Whisper, as a background job."""
-    started = await services.call(services.dataset.StartTranscription, translate.transcribe_request(body))
+    started = await services.submit(services.dataset.StartTranscription, translate.transcribe_request(body), key)
     return reply(translate.transcribe_started(started))
 
 
@@ -86,6 +86,6 @@ async def upload(request: Request, services: Services) -> Response:
     responses=problems(400, 413, 422),
     openapi_extra=uploads.ARCHIVE_FORM,
 )
-async def import_archive(request: Request, services: Services) -> Response:
+async def import_archive(request: Request, services: Services, key: IdempotencyKey = None) -> Response:
     """Import an LJSpeech archive (zip or tar of `wavs/` and `metadata.csv`), as a background job."""
-    return reply(await uploads.store_archive(request, services))
+    return reply(await uploads.store_archive(request, services, key))

@@ -11,16 +11,16 @@ from timbre.trainer.v1 import trainer_pb2
 from gateway import translate
 from gateway.reply import Services, reply
 from gateway.schemas import training
-from gateway.schemas.fields import Text
+from gateway.schemas.fields import IdempotencyKey, Text
 from gateway.schemas.problem import problems
 
 router = APIRouter(prefix="/training", tags=["Training"])
 
 
 @router.post("/start", response_model=training.TrainingStarted, responses=problems(400, 404, 413, 422))
-async def start(body: training.TrainingRequest, services: Services) -> Response:
+async def start(body: training.TrainingRequest, services: Services, key: IdempotencyKey = None) -> Response:
     """Start fine-tuning XTTS-v2 on a dataset, as a background job."""
-    started = await services.call(services.trainer.StartTraining, translate.training_request(body))
+    started = await services.submit(services.trainer.StartTraining, translate.training_request(body), key)
     return reply(translate.training_started(started))
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from timbre.dataset.v1 import dataset_pb2 as pb
@@ -23,16 +25,41 @@ class UploadTooLarge(InvalidArgument):
         super().__init__(f"The file is larger than {limit / 1024**2:g} MiB: send it in smaller parts.", reason="TOO_LARGE")
 
 
-@contextmanager
-def scratch_for_uploads(data_dir: Path) -> Iterator[Path]:
-    """A folder for one upload, removed afterwards."""
-    root = data_dir / "uploads"
-    root.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=root))
+@asynccontextmanager
+async def scratch_for_uploads(data_dir: Path) -> AsyncIterator[Path]:
+    """A folder for one upload, removed afterwards; or by a later upload, when the process is killed before that.
+
+    Each is locked as long as its process lives, so that several may share a data folder.
+    """
+    folder, held = await asyncio.to_thread(_make_scratch, data_dir / "uploads")
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        os.close(held)
+
+
+def _make_scratch(root: Path) -> tuple[Path, int]:
+    """Makes a folder and locks it, after removing those of processes that died."""
+    root.mkdir(parents=True, exist_ok=True)
+    with _locked(root, fcntl.LOCK_EX):
+        for left in root.iterdir():
+            with suppress(OSError), _locked(left, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                shutil.rmtree(left, ignore_errors=True)
+        folder = Path(tempfile.mkdtemp(dir=root))
+        held = os.open(folder, os.O_RDONLY)
+        fcntl.flock(held, fcntl.LOCK_EX)
+    return folder, held
+
+
+@contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, how)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 async def receive(requests: AsyncIterator[UploadRequest], scratch: Path, limit: int) -> tuple[pb.UploadHeader, Path]:

@@ -18,6 +18,7 @@ from services.dataset.receive import receive, scratch_for_uploads
 from services.dataset.settings import DatasetSettings
 from services.dataset.sources import safe_name
 from services.dataset.upload import store_upload
+from services.runtime import idempotency
 from services.runtime.errors import NotFound
 from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor
@@ -83,7 +84,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def UploadRecording(
         self, request_iterator: AsyncIterator[pb.UploadRecordingRequest], context: Context
     ) -> pb.UploadRecordingResponse:
-        with scratch_for_uploads(self._settings.data_dir) as scratch:
+        async with scratch_for_uploads(self._settings.data_dir) as scratch:
             header, path = await receive(request_iterator, scratch, self._settings.upload_max_bytes)
             folder = layout.check_folder(header.folder)
             stored = await asyncio.to_thread(
@@ -100,12 +101,14 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
     async def UploadArchive(
         self, request_iterator: AsyncIterator[pb.UploadArchiveRequest], context: Context
     ) -> pb.UploadArchiveResponse:
-        with scratch_for_uploads(self._settings.data_dir) as scratch:
+        async with scratch_for_uploads(self._settings.data_dir) as scratch:
             header, path = await receive(request_iterator, scratch, self._settings.upload_max_bytes)
             folder, language = layout.check_folder(header.folder), requests.language_of(header.language)
-            key = layout.archive_key(secrets.token_hex(8), safe_name(header.filename))
+            key = layout.archive_key(idempotency.fingerprint() or secrets.token_hex(8), safe_name(header.filename))
             await asyncio.to_thread(self._store.put, key, path)
         job = await self._submit(IMPORT, folder, {"folder": folder, "archive_key": key, "language": language})
+        if job.ended:  # it was sent before, and its work is done
+            await asyncio.to_thread(self._store.delete, key)
         return pb.UploadArchiveResponse(job_id=job.id)
 
     async def GetDatasetStats(self, request: pb.GetDatasetStatsRequest, context: Context) -> pb.GetDatasetStatsResponse:

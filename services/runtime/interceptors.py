@@ -18,6 +18,7 @@ from grpc_status import rpc_status
 from services.runtime import telemetry, traces
 from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller
 from services.runtime.errors import Internal, TimbreError, recognise
+from services.runtime.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from services.runtime.logs import request_id
 
 logger = logging.getLogger("timbre.rpc")
@@ -57,6 +58,7 @@ class ChassisInterceptor(grpc.aio.ServerInterceptor):
         method = handler_call_details.method
         metadata = dict(handler_call_details.invocation_metadata or ())
         sent_id, parent = str(metadata.get(REQUEST_ID_KEY, ""))[:64], str(metadata.get(traces.TRACEPARENT, ""))
+        key = str(metadata.get(IDEMPOTENCY_KEY, ""))
         kind = (
             ("stream" if handler.request_streaming else "unary") + "_" + ("stream" if handler.response_streaming else "unary")
         )
@@ -65,14 +67,15 @@ class ChassisInterceptor(grpc.aio.ServerInterceptor):
         make = getattr(grpc, f"{kind}_rpc_method_handler")
         header = str(metadata.get(AUTHORIZATION, ""))
         wrapped: Handler = make(
-            wrap(inner, partial(self._admit, method, header), method, sent_id, parent),
+            wrap(inner, partial(self._admit, method, header, key), method, sent_id, parent),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
         return wrapped
 
-    async def _admit(self, method: str, header: str) -> None:
-        """Lets a call in, and remembers whose it is, or raises what is missing."""
+    async def _admit(self, method: str, header: str, key: str) -> None:
+        """Lets a call in, and remembers whose it is and which, or raises what is missing."""
+        idempotency_key.set(key)
         if self._verifier is None or method.startswith(_OPEN):
             return
         found = await self._verifier.verify(header)

@@ -33,6 +33,8 @@ SERVER_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients may ask that often whether we live
+    # Now and then clients connect anew, upon which they look for replicas that came since; calls under way are not touched.
+    ("grpc.max_connection_age_ms", 300_000),
     ("grpc.so_reuseport", 0),  # two services on one port would share its calls by chance
 )
 """What a server of ours allows and asks of its connections; test servers take the same, or clients' pings offend them."""

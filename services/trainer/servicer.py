@@ -10,9 +10,10 @@ from timbre.trainer.v1 import trainer_pb2 as pb
 from timbre.trainer.v1 import trainer_pb2_grpc
 
 from services.runtime.jobs import Job, JobQueue, JobState
+from services.runtime.jobs.machine import wait_for_exit
 from services.runtime.jobs.queue import JobActive
 from services.runtime.jobs.servicer import to_timestamp
-from services.runtime.jobs.supervisor import Supervisor, wait_for_exit
+from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.store import ObjectStore
 from services.trainer import admission
 from services.trainer.checkpoints import list_checkpoints, output_folder
@@ -46,6 +47,11 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
 
     async def StartTraining(self, request: pb.StartTrainingRequest, context: Context) -> pb.StartTrainingResponse:
         parameters = training_parameters(request)
+        model = parameters["model_name"]
+        job = await asyncio.to_thread(self._queue.accepted, TRAIN, model, parameters) or await self._admit(parameters)
+        return pb.StartTrainingResponse(job_id=job.id, model_name=model, output_folder=output_folder(model))
+
+    async def _admit(self, parameters: dict[str, Any]) -> Job:
         model, folder = parameters["model_name"], parameters["dataset_folder"]
         if (active := await self._active()) is not None:
             raise admission.TrainingRunning(active)
@@ -58,7 +64,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         except JobActive as error:
             raise admission.TrainingRunning(error.job) from None
         self._supervisor.wake()
-        return pb.StartTrainingResponse(job_id=job.id, model_name=model, output_folder=output_folder(model))
+        return job
 
     async def StopTraining(self, request: pb.StopTrainingRequest, context: Context) -> pb.StopTrainingResponse:
         job = await self._active()

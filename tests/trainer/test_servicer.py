@@ -95,6 +95,19 @@ async def test_start_fills_in_the_documented_defaults(stub: Stub, store: ObjectS
     assert (await stub.GetTrainingStatus(pb.GetTrainingStatusRequest())).state == pb.TRAINING_STATE_RUNNING
 
 
+async def test_a_start_that_is_repeated_is_the_same_training(stub: Stub, store: ObjectStore, queue: JobQueue) -> None:
+    make_dataset(store)
+    key = (("idempotency-key", "k1"),)
+    first = await stub.StartTraining(request(), metadata=key)
+    assert await stub.StartTraining(request(), metadata=key) == first
+    await fails(stub.StartTraining(request(epochs=11), metadata=key), grpc.StatusCode.INVALID_ARGUMENT)
+    job = claim(queue)
+    store.put(checkpoint_key("voice", 100), b"as if trained")
+    queue.finish(job.id, job.lease, JobState.SUCCEEDED)
+    assert await stub.StartTraining(request(), metadata=key) == first  # though there is a model of that name now
+    assert "resume" in await fails(stub.StartTraining(request()), grpc.StatusCode.FAILED_PRECONDITION)
+
+
 @pytest.mark.parametrize(
     ("values", "field"),
     [

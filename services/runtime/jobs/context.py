@@ -40,7 +40,15 @@ class JobContext:
         scratch: A folder of this job alone on the local disk; kept from attempt to attempt, removed when the job ends.
     """
 
-    def __init__(self, queue: JobQueue, job: Job, scratch: Path, *, heartbeat_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        queue: JobQueue,
+        job: Job,
+        scratch: Path,
+        *,
+        heartbeat_seconds: float = 1.0,
+        doubt_seconds: float = 7.5,
+    ) -> None:
         self.id = job.id
         self.kind = job.kind
         self.subject = job.subject
@@ -52,6 +60,8 @@ class JobContext:
         self._queue = queue
         self._lease = job.lease
         self._interval = heartbeat_seconds
+        self._doubt = doubt_seconds
+        self._heard_at = time.monotonic()
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         self._changes: dict[str, Any] = {}
@@ -96,10 +106,17 @@ class JobContext:
     def check_stop(self) -> None:
         """Call this between units of work.
 
+        A worker that could not report for long, because the database was away or the process stood still, may have lost its
+        job to another one: it waits here until it knows.
+
         Raises:
             JobStopped: Somebody asked the job to stop.
             JobReleased: The process shuts down.
         """
+        while time.monotonic() - self._heard_at > self._doubt and not self.released:
+            self._report()
+            if time.monotonic() - self._heard_at > self._doubt:
+                time.sleep(self._interval)
         if self.stop_requested:
             raise JobStopped(self.id)
         if self.released:
@@ -122,6 +139,7 @@ class JobContext:
                     self._changes = changes | self._changes
                     self._lines[:0], self._points[:0] = lines, points
                 raise
+            self._heard_at = time.monotonic()
 
     def keep_reporting(self) -> Callable[[], None]:
         """Starts the heartbeat; returns what ends it."""
@@ -135,10 +153,14 @@ class JobContext:
 
     def _report_always(self) -> None:
         while not self._done.wait(self._interval):
-            try:
-                self.flush()
-            except LeaseLost:
-                # Another worker has the job: not one more byte may be written from here.
-                os._exit(75)
-            except sa.exc.DBAPIError:
-                logger.warning("the database cannot be reached; trying again", exc_info=True)
+            self._report()
+
+    def _report(self) -> None:
+        """Flushes; when the database is away, later, and when the job is lost, never again."""
+        try:
+            self.flush()
+        except LeaseLost:
+            # Another worker has the job: not one more byte may be written from here.
+            os._exit(75)
+        except sa.exc.DBAPIError:
+            logger.warning("the database cannot be reached; trying again", exc_info=True)

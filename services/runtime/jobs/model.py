@@ -11,7 +11,7 @@ import sqlalchemy as sa
 METADATA = sa.MetaData()
 
 # No parameter of a job is called so.
-_REQUEST_ID, _TRACEPARENT = "_request_id", "_traceparent"
+_REQUEST_ID, _TRACEPARENT, IDEMPOTENCY = "_request_id", "_traceparent", "_idempotency"
 
 JOBS = sa.Table(
     "jobs",
@@ -103,6 +103,7 @@ class Job:
         updated_at: When the row last changed.
         request_id: The request that asked for it, as log lines name it; kept beside the parameters in the row.
         traceparent: Its place in a trace, likewise.
+        idempotency: What stands for the idempotency key of that request, likewise.
     """
 
     id: str
@@ -130,6 +131,7 @@ class Job:
     updated_at: float
     request_id: str = ""
     traceparent: str = ""
+    idempotency: str = ""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Job:
@@ -137,12 +139,14 @@ class Job:
         values = dict(row._mapping)
         parameters = dict(values["parameters"])
         values |= {"request_id": parameters.pop(_REQUEST_ID, ""), "traceparent": parameters.pop(_TRACEPARENT, "")}
+        values["idempotency"] = parameters.pop(IDEMPOTENCY, "")
         return cls(**{**values, "state": JobState(values["state"]), "parameters": parameters})
 
     def to_row(self) -> dict[str, Any]:
         """Returns the columns of a row of `jobs`."""
         values = dict(vars(self))
         origin = {_REQUEST_ID: values.pop("request_id"), _TRACEPARENT: values.pop("traceparent")}
+        origin[IDEMPOTENCY] = values.pop("idempotency")
         values["parameters"] = {**self.parameters, **{name: text for name, text in origin.items() if text}}
         return values
 

@@ -12,21 +12,24 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
-from services.runtime import traces
+from services.runtime import idempotency, traces
 from services.runtime.database import reading, writing
-from services.runtime.errors import FailedPrecondition, NotFound
-from services.runtime.jobs.model import ACTIVE, JOB_LOG, JOB_SERIES, JOBS, Job, JobState, LogLine, SeriesPoint
+from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
+from services.runtime.jobs.machine import machine_name, make_lease
+from services.runtime.jobs.model import ACTIVE, IDEMPOTENCY, JOB_LOG, JOB_SERIES, JOBS, Job, JobState, LogLine, SeriesPoint
 from services.runtime.logs import request_id
 
 # One fixed number for the advisory lock under which jobs are accepted and claimed on PostgreSQL.
 _QUEUE_LOCK = 7_461_063
+
+# How long an idempotency key is remembered; who asks again later asks for something new.
+_REPEATED_WITHIN_SECONDS = 24 * 3600
 
 
 class JobNotFound(NotFound):
@@ -54,6 +57,16 @@ class JobEnded(FailedPrecondition):
         super().__init__(f"Job {job.id} has already ended ({job.state.value}).", metadata={"job_id": job.id})
 
 
+class KeyReused(InvalidArgument):
+    """An idempotency key came with two different requests."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(
+            f"This Idempotency-Key was sent with another request (job {job.id}): send a new key with every new request.",
+            metadata={"job_id": job.id},
+        )
+
+
 class LeaseLost(Exception):
     """The job was given to another worker; whoever held it must stop at once and write nothing more."""
 
@@ -78,6 +91,8 @@ class JobQueue:
     ) -> Job:
         """Accepts a job. It starts once every job that is active now on one of `after_subjects` has ended.
 
+        A request that was accepted before, as its idempotency key says, is answered with the job of that time.
+
         Args:
             kind: What to do.
             subject: What to work on.
@@ -88,9 +103,12 @@ class JobQueue:
 
         Raises:
             JobActive: A job of the kind `unless_active` is active.
+            KeyReused: The idempotency key came with a different request before.
         """
         now = time.time()
         with writing(self._engine, lock=_QUEUE_LOCK) as connection:
+            if earlier := _accepted(connection, kind, subject, parameters):
+                return earlier
             if unless_active and (row := connection.execute(_active().where(JOBS.c.kind == unless_active)).first()):
                 raise JobActive(Job.from_row(row))
             if check:
@@ -99,7 +117,7 @@ class JobQueue:
                 _active().with_only_columns(JOBS.c.id).where(JOBS.c.subject.in_(after_subjects)).order_by(JOBS.c.id)
             ).all()
             job = Job(
-                id=f"job_{time.time_ns() // 1000:014x}{secrets.token_hex(4)}",
+                id=f"{_id_at(now)}{secrets.token_hex(4)}",
                 kind=kind,
                 subject=subject,
                 after=list(after),
@@ -124,9 +142,19 @@ class JobQueue:
                 updated_at=now,
                 request_id=request_id.get(),
                 traceparent=traces.current.get(),
+                idempotency=idempotency.fingerprint(),
             )
             connection.execute(sa.insert(JOBS).values(**job.to_row()))
         return job
+
+    def accepted(self, kind: str, subject: str, parameters: Mapping[str, Any]) -> Job | None:
+        """Returns the job that was accepted for the request under way when it came before, as its idempotency key says.
+
+        Raises:
+            KeyReused: The key came with a different request before.
+        """
+        with reading(self._engine) as connection:
+            return _accepted(connection, kind, subject, parameters)
 
     def get(self, job_id: str) -> Job:
         """Returns a job.
@@ -226,11 +254,11 @@ class JobQueue:
                 job = Job.from_row(row)
                 if active.isdisjoint(job.after):
                     now = time.time()
-                    lease = secrets.token_hex(16)
+                    lease = make_lease()
                     changes = {
                         "state": JobState.RUNNING,
                         "lease": lease,
-                        "host": socket.gethostname(),
+                        "host": machine_name(),
                         "pid": None,
                         "attempt": job.attempt + 1,
                         "heartbeat_at": now,
@@ -270,7 +298,7 @@ class JobQueue:
         Raises:
             LeaseLost: The job was given to another worker.
         """
-        self.report(job_id, lease, {"pid": os.getpid(), "host": socket.gethostname()})
+        self.report(job_id, lease, {"pid": os.getpid(), "host": machine_name()})
         return self.get(job_id)
 
     def report(
@@ -320,6 +348,25 @@ class JobQueue:
             LeaseLost: The job was given to another worker.
         """
         self.report(job_id, lease, {"state": JobState.QUEUED, "lease": "", "pid": None, "remaining_seconds": None})
+
+
+def _id_at(seconds: float) -> str:
+    """What the ids of jobs accepted at this time begin with; they sort by it."""
+    return f"job_{int(seconds * 1_000_000):014x}"
+
+
+def _accepted(connection: sa.Connection, kind: str, subject: str, parameters: Mapping[str, Any]) -> Job | None:
+    key = idempotency.fingerprint()
+    if not key:
+        return None
+    recent = JOBS.c.id > _id_at(time.time() - _REPEATED_WITHIN_SECONDS)  # few rows to look at, by the primary key
+    row = connection.execute(sa.select(JOBS).where(recent, JOBS.c.parameters[IDEMPOTENCY].as_string() == key)).first()
+    if row is None:
+        return None
+    job = Job.from_row(row)
+    if (job.kind, job.subject, job.parameters) != (kind, subject, dict(parameters)):
+        raise KeyReused(job)
+    return job
 
 
 def _active() -> sa.Select[Any]:

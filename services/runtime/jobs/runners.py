@@ -10,19 +10,16 @@ says what became of them and ends those that are late.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import signal
-import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import Protocol
 
+from services.runtime.jobs import machine
 from services.runtime.jobs.model import Job
 from services.runtime.settings import JobSettings
 
@@ -93,103 +90,70 @@ class LocalRunner:
     def __init__(self, module: str, settings: JobSettings) -> None:
         self._module = module
         self._settings = settings
-        self._children: dict[str, asyncio.subprocess.Process] = {}
-        self._host = socket.gethostname()
+        self._children: dict[str, asyncio.subprocess.Process] = {}  # by lease
+        self._unheld: dict[str, float] = {}  # leases that our children hold no longer, and since when
 
     def load(self, running: Sequence[Job]) -> int:
-        """Returns how many processes were started here and live, or have jobs that still count as running."""
-        held = {job.id for job in running}
-        for job_id in [job_id for job_id, child in self._children.items() if child.returncode is not None]:
-            if job_id not in held:
-                del self._children[job_id]
-        return len(self._children)
+        """Returns how many workers live that were started here, or that a service of this machine left behind when it died.
+
+        The latter count for every replica of that machine, until they end.
+        """
+        held = {job.lease for job in running}
+        self._children = {lease: child for lease, child in self._children.items() if child.returncode is None or lease in held}
+        self._end_unheld(held)
+        adopted = [job for job in running if job.lease not in self._children and machine.is_left_behind(job)]
+        return len(self._children) + len(adopted)
+
+    def _end_unheld(self, held: Collection[str]) -> None:
+        """Kills workers that lost their job, to any replica, and have not ended by themselves: they hang, or are stopped."""
+        now = time.monotonic()
+        self._unheld = {lease: self._unheld.get(lease, now) for lease in self._children if lease not in held}
+        for lease, since in self._unheld.items():
+            if now - since > self._settings.heartbeat_timeout_seconds:
+                logger.warning("killing worker process %d, which lost its job", self._children[lease].pid)
+                machine.kill_worker(self._children[lease].pid, lease)
 
     async def start(self, job: Job) -> None:
         """Starts a process."""
         # A session of its own: the worker outlives its service, and a terminal's Ctrl-C does not reach it.
-        self._children[job.id] = await asyncio.create_subprocess_exec(
+        self._children[job.lease] = await asyncio.create_subprocess_exec(
             sys.executable, "-m", self._module, job.id, job.lease, start_new_session=True, stdin=asyncio.subprocess.DEVNULL
         )
 
     async def look(self, job: Job, quiet_seconds: float) -> Sighting:  # noqa: ARG002 - a process is there or not
         """Says whether the process is there; of one on another machine only its heartbeat tells."""
-        child = self._children.get(job.id)
+        child = self._children.get(job.lease)
         if child is not None and child.returncode is not None:
-            del self._children[job.id]
+            del self._children[job.lease]
             return Sighting(WorkerState.GONE, f"The worker process ended unexpectedly ({_describe(child.returncode)})")
-        if child is not None:
-            return ALIVE if job.pid is not None else Sighting(WorkerState.STARTING)
-        if job.host == self._host and job.pid is not None and not _is_worker(job.pid, job.lease):
-            return Sighting(WorkerState.GONE, "The worker process is gone")
-        return ALIVE
+        if job.pid is not None:
+            gone = machine.is_here(job) and not machine.works_here(job)
+            return Sighting(WorkerState.GONE, "The worker process is gone") if gone else ALIVE
+        owner = machine.owner_of(job)
+        # A service starts the worker before it looks again, so that a job of ours without one is an earlier process's.
+        if child is None and machine.is_here(job) and (owner == os.getpid() or not machine.is_alive(owner)):
+            return Sighting(WorkerState.GONE, "The service ended before the worker began")
+        return Sighting(WorkerState.STARTING)
 
     async def kill(self, job: Job) -> None:
         """Kills the process and all that it started."""
-        child = self._children.get(job.id)
+        child = self._children.get(job.lease)
         pid = child.pid if child is not None else job.pid
-        if pid is not None and job.host == self._host and _is_worker(pid, job.lease):
+        if pid is not None and machine.is_here(job):
             logger.warning("job %s: killing its worker process %d", job.id, pid)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            machine.kill_worker(pid, job.lease)
 
     async def shut_down(self, running: Sequence[Job]) -> list[Job]:
-        """Lets the processes save and ends them, those that an earlier process of this service left behind too."""
-        children = [child.pid for child in self._children.values() if child.returncode is None]
-        await end_workers(running, self._settings.drain_grace_seconds, also=children)
-        for child in self._children.values():
+        """Lets the processes save and ends them, and those that a service of this machine left behind when it died."""
+        children = {lease: child for lease, child in self._children.items() if child.returncode is None}
+        workers = {lease: child.pid for lease, child in children.items()}
+        workers |= {job.lease: job.pid for job in running if job.pid is not None and machine.is_left_behind(job)}
+        await machine.end_workers([(pid, lease) for lease, pid in workers.items()], self._settings.drain_grace_seconds)
+        for child in children.values():
             await child.wait()
-        return []  # each worker gives its own job back
-
-
-async def end_workers(jobs: Iterable[Job], grace_seconds: float, also: Iterable[int] = ()) -> None:
-    """Ends the workers of these jobs on this machine: by SIGTERM, upon which they save, and those that are late by SIGKILL.
-
-    Args:
-        jobs: Running jobs; those whose worker is elsewhere, or gone, are passed over.
-        grace_seconds: How long they may take to save.
-        also: Further worker processes.
-    """
-    host = socket.gethostname()
-    pids = {job.pid for job in jobs if job.host == host and job.pid is not None and _is_worker(job.pid, job.lease)} | set(also)
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
-    deadline = time.monotonic() + grace_seconds
-    while pids and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-        pids = {pid for pid in pids if _is_alive(pid)}
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)
+        # Most have done so themselves; those were killed, or had not begun to listen.
+        return [job for job in running if job.lease in workers]
 
 
 def _describe(returncode: int) -> str:
     return f"signal {-returncode}" if returncode < 0 else f"exit code {returncode}"
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
-
-
-def _is_worker(pid: int, lease: str) -> bool:
-    """Whether this process is the one that holds the lease: numbers of processes are used again."""
-    try:
-        return _is_alive(pid) and lease.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-async def wait_for_exit(job: Job, *, timeout_seconds: float) -> None:
-    """Waits until the worker process of a job is gone, if it ran on this machine; gives up after the timeout."""
-    deadline = time.monotonic() + timeout_seconds
-    while (
-        job.pid is not None
-        and job.host == socket.gethostname()
-        and _is_worker(job.pid, job.lease)
-        and time.monotonic() < deadline
-    ):
-        await asyncio.sleep(0.02)

@@ -6,19 +6,24 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
+import sqlalchemy as sa
+
+from services.runtime.jobs import scratch
 from services.runtime.jobs.model import Job, JobState
 from services.runtime.jobs.queue import JobQueue, LeaseLost
-from services.runtime.jobs.runners import Runner, WorkerState, end_workers, open_runner, wait_for_exit
+from services.runtime.jobs.runners import Runner, WorkerState, open_runner
 from services.runtime.settings import JobSettings
-
-__all__ = ["Supervisor", "end_workers", "wait_for_exit"]
 
 logger = logging.getLogger(__name__)
 
 # How often the queue is looked at when nothing wakes the supervisor earlier, in seconds.
 _POLL_SECONDS = 0.5
+
+# How often folders of jobs that ended elsewhere are removed from the local disk, in seconds.
+_SWEEP_SECONDS = 300.0
 
 # How many times longer than later a worker may be silent before its first sign of life.
 _START_PATIENCE = 4
@@ -44,6 +49,8 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._seen: dict[str, tuple[float | None, float]] = {}
         self._waiting: dict[str, tuple[str, float]] = {}
+        self._stopping: dict[str, float] = {}
+        self._swept_at = -_SWEEP_SECONDS
 
     def wake(self) -> None:
         """Says that there is something new in the queue."""
@@ -54,19 +61,29 @@ class Supervisor:
         try:
             while True:
                 try:
-                    await self._look()
+                    await _whole(self._look())
+                    await self._sweep()
                 except asyncio.CancelledError:
                     raise
                 except Exception:
                     # A database that is away for a moment must not end the loop that will need it again.
                     logger.exception("looking after jobs failed; trying again")
+                    self._seen.clear()  # who could not look has not seen anybody fall silent
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
                 self._wake.clear()
         finally:
-            for job in await self._runner.shut_down(await self._find_running()):
-                with contextlib.suppress(LeaseLost):
-                    await asyncio.to_thread(self._queue.release, job.id, job.lease)
+            await self._shut_down()
+
+    async def _shut_down(self) -> None:
+        try:
+            running = await self._find_running()
+        except sa.exc.DBAPIError:
+            logger.exception("the database cannot be reached; only workers that were started here are ended")
+            running = []
+        for job in await self._runner.shut_down(running):
+            with contextlib.suppress(LeaseLost):  # it did so itself
+                await asyncio.to_thread(self._queue.release, job.id, job.lease)
 
     async def _find_running(self) -> list[Job]:
         running = await asyncio.to_thread(self._queue.find, states=[JobState.RUNNING], limit=1000)
@@ -77,6 +94,7 @@ class Supervisor:
         held = {job.id for job in running}
         self._seen = {job_id: seen for job_id, seen in self._seen.items() if job_id in held}
         self._waiting = {job_id: waiting for job_id, waiting in self._waiting.items() if job_id in held}
+        self._stopping = {job_id: since for job_id, since in self._stopping.items() if job_id in held}
         for job in running:
             with contextlib.suppress(LeaseLost):  # it ended, or another service was quicker
                 await self._look_after(job)
@@ -90,6 +108,11 @@ class Supervisor:
             )
             await self._runner.start(job_or_none)
             load += 1
+
+    async def _sweep(self) -> None:
+        if time.monotonic() - self._swept_at > _SWEEP_SECONDS:
+            self._swept_at = time.monotonic()
+            await asyncio.to_thread(scratch.sweep, self._settings.data_dir, self._queue)
 
     async def _look_after(self, job: Job) -> None:
         quiet = self._quiet_seconds(job)
@@ -105,8 +128,17 @@ class Supervisor:
         elif quiet > patience:
             await self._runner.kill(job)
             await self._give_up(job, "The worker process fell silent")
-        elif job.stop_requested_at is not None and time.time() - job.stop_requested_at > self._settings.stop_grace_seconds:
+        elif job.stop_requested_at is not None:
+            await self._press(job)
+
+    async def _press(self, job: Job) -> None:
+        """Kills a worker that takes too long to stop; one that nobody reaches any more loses its job, upon which it ends."""
+        asked = time.monotonic() - self._stopping.setdefault(job.id, time.monotonic())
+        grace = self._settings.stop_grace_seconds
+        if asked > grace:
             await self._runner.kill(job)
+        if asked > grace + self._settings.heartbeat_timeout_seconds:
+            await self._give_up(job, "The worker did not stop")
 
     def _quiet_seconds(self, job: Job) -> float:
         # Measured on our own clock from when we saw the heartbeat change: clocks of machines differ.
@@ -131,7 +163,7 @@ class Supervisor:
         # Some seconds pass between any submission and its start: nobody has to read of those.
         if said != reason and waited > self._settings.heartbeat_timeout_seconds / 3:
             self._waiting[job.id] = (reason, since)
-            changes = {"message": reason}
+            changes = {"message": reason} if job.message != reason else {}  # another replica may have said so
         lines = [(time.time(), f"{reason}; the job waits.")] if changes else []
         if await asyncio.to_thread(self._queue.report, job.id, job.lease, changes, lines=lines):
             await self._runner.kill(job)
@@ -141,3 +173,13 @@ class Supervisor:
         logger.warning("job %s: %s", job.id, reason)
         self._seen.pop(job.id, None)
         await asyncio.to_thread(self._queue.give_up, job, max_crashes=self._settings.max_crashes, reason=reason)
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Awaits work that is not to be cancelled half way: a job that was claimed must have its worker before that is ended."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

@@ -18,6 +18,7 @@ from services.runtime.errors import recognise
 from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
 from services.runtime.jobs.model import JobState
 from services.runtime.jobs.queue import JobQueue, LeaseLost
+from services.runtime.jobs.scratch import folder_of
 from services.runtime.logs import set_up_logging
 from services.runtime.processes import PoolBroken
 from services.runtime.settings import JobSettings
@@ -64,9 +65,15 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
     job = patiently(lambda: queue.start(job_id, lease))
     logs.request_of_process = job.request_id
     span = traces.begin(job.kind, job.traceparent)
-    scratch = settings.data_dir / "scratch" / job.id
+    scratch = folder_of(settings.data_dir, job.id)
     scratch.mkdir(parents=True, exist_ok=True)
-    context = JobContext(queue, job, scratch, heartbeat_seconds=settings.heartbeat_seconds)
+    context = JobContext(
+        queue,
+        job,
+        scratch,
+        heartbeat_seconds=settings.heartbeat_seconds,
+        doubt_seconds=settings.heartbeat_timeout_seconds / 2,
+    )
     context.stop_requested = job.stop_requested_at is not None
 
     def release(_signal: int, _frame: object) -> None:

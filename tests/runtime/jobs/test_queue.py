@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
 
+from services.runtime.auth import Caller, caller
 from services.runtime.database import SchemaTooNew, connect, migrate, open_database
+from services.runtime.idempotency import idempotency_key
 from services.runtime.jobs import Job, JobQueue, JobState
-from services.runtime.jobs.queue import JobActive, JobEnded, JobNotFound, LeaseLost
+from services.runtime.jobs.queue import JobActive, JobEnded, JobNotFound, KeyReused, LeaseLost
 
 
 def submit(queue: JobQueue, subject: str = "datasets/a", kind: str = "dataset.segment", **more: object) -> Job:
@@ -171,3 +175,48 @@ def test_migrations_run_once_and_refuse_a_newer_schema(database_url: str) -> Non
         open_database(database_url)
     for engine in engines:
         engine.dispose()
+
+
+@contextlib.contextmanager
+def asking(key: str, subject: str = "ana") -> Iterator[None]:
+    """As if a request with this idempotency key were under way."""
+    tokens = idempotency_key.set(key), caller.set(Caller(subject, frozenset()))
+    yield
+    idempotency_key.reset(tokens[0])
+    caller.reset(tokens[1])
+
+
+def test_a_request_that_is_repeated_is_the_same_job(queue: JobQueue) -> None:
+    with asking("k1"):
+        job = submit(queue, unless_active="dataset.segment")
+        claimed = claim(queue)
+        queue.finish(job.id, claimed.lease, JobState.SUCCEEDED)
+        again = submit(queue, unless_active="dataset.segment")
+        assert (again.id, again.state, again.parameters) == (job.id, JobState.SUCCEEDED, job.parameters)
+        found = queue.accepted("dataset.segment", "datasets/a", job.parameters)
+        assert found is not None
+        assert found.id == job.id
+        with pytest.raises(KeyReused):
+            submit(queue, "datasets/b")
+    with asking("k2"):
+        assert queue.accepted("dataset.segment", "datasets/a", job.parameters) is None
+        assert submit(queue).id != job.id
+    with asking("k1", subject="bob"):  # another caller's key is another key
+        assert submit(queue).id != job.id
+    assert submit(queue).id != submit(queue).id
+
+
+def test_a_request_that_comes_twice_at_once_is_one_job(queue: JobQueue) -> None:
+    def ask() -> None:
+        with asking("k1"):
+            barrier.wait()
+            ids.append(submit(queue).id)
+
+    barrier, ids = threading.Barrier(8), list[str]()
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from services.runtime.jobs import Job, JobQueue, JobState
-from services.runtime.jobs.supervisor import Supervisor, wait_for_exit
+from services.runtime.jobs.machine import wait_for_exit
+from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import request_id
 from services.runtime.settings import JobSettings
 
