@@ -47,5 +47,6 @@ def set_up_logging(settings: RuntimeSettings) -> None:
         else _TextFormatter("%(asctime)s %(levelname)-7s %(name)s%(request)s %(message)s", datefmt="%H:%M:%S")
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    logging.getLogger("timbre.audit").setLevel(logging.INFO)  # whatever else is not wanted
     for chatty in ("alembic", "urllib3", "httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
