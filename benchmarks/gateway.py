@@ -1,9 +1,10 @@
 """What does the gateway cost? Calls a second and latencies beside a plain FastAPI hop; memory for many watchers of one job.
 
 Four ways lead to one server of fixed answers: a bare gRPC call, the same call behind the plainest FastAPI application, and
-`GET /training/status` and `/training/dataset/stats` of the gateway as it is, with metrics on. They take turns, so that
-whatever else the machine does hits all alike, and the medians over the rounds are printed. Then very many clients follow one
-job by server-sent events, and the gateway's memory and its streams from the service are counted.
+`GET /training/status` and `/training/dataset/stats` of the gateway with authentication (tokens), limits (so high that
+nobody is refused), metrics and bounds on connections on. They take turns, so that whatever else the machine does hits all
+alike, and the medians over the rounds are printed. Then very many clients follow one job by server-sent events, and the
+gateway's memory and its streams from the service are counted.
 
 The load comes from this process over bare sockets. On a machine of few cores it competes with what it measures.
 """
@@ -14,6 +15,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import secrets
 import statistics
 import subprocess
 import sys
@@ -24,10 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+from pydantic import SecretStr
 from timbre.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from timbre.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
+from services.runtime.auth import mint
+from services.runtime.settings import RuntimeSettings
 from timbre.serve import choose_places
 
 CALLERS = (1, 16, 64, 256)
@@ -143,9 +148,9 @@ def hop(port: str, address: str) -> None:
 class HttpCaller:
     """A client of one kept connection, that costs next to nothing."""
 
-    def __init__(self, port: int, path: str) -> None:
+    def __init__(self, port: int, path: str, token: str = "") -> None:
         self._port = port
-        self._ask = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        self._ask = ask(path, token)
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def __call__(self) -> None:
@@ -165,6 +170,12 @@ class HttpCaller:
             self._streams[1].close()
 
 
+def ask(path: str, token: str) -> bytes:
+    """Returns a request, as a client with a token sends it."""
+    door = f"Authorization: Bearer {token}\r\n" if token else ""
+    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{door}\r\n".encode()
+
+
 async def load(calls: list[Call], seconds: float) -> list[float]:
     """Has every caller call again and again; returns how long each call took."""
     end = time.perf_counter() + seconds
@@ -179,7 +190,7 @@ async def load(calls: list[Call], seconds: float) -> list[float]:
     return times
 
 
-async def measure(backend: str, plain: int, gateway: int) -> float:
+async def measure(backend: str, plain: int, gateway: int, token: str) -> float:
     """Prints the figures of every way; returns the worst ratio of ours to the plain hop, by the median of the rounds."""
     worst = 0.0
     async with grpc.aio.insecure_channel(backend) as channel:
@@ -192,8 +203,8 @@ async def measure(backend: str, plain: int, gateway: int) -> float:
             ways: dict[str, list[Any]] = {
                 "grpc.aio": [bare] * callers,
                 "plain FastAPI": [HttpCaller(plain, "/echo") for _ in range(callers)],
-                "/training/status": [HttpCaller(gateway, "/training/status") for _ in range(callers)],
-                "/training/dataset/stats": [HttpCaller(gateway, "/training/dataset/stats") for _ in range(callers)],
+                "/training/status": [HttpCaller(gateway, "/training/status", token) for _ in range(callers)],
+                "/training/dataset/stats": [HttpCaller(gateway, "/training/dataset/stats", token) for _ in range(callers)],
             }
             for calls in ways.values():
                 await load(calls, ROUND_SECONDS / 4)
@@ -224,9 +235,9 @@ def describe(callers: int, rounds: dict[str, list[list[float]]]) -> float:
     return max(rates["plain FastAPI"] / rate for name, rate in rates.items() if name.startswith("/"))
 
 
-async def watch(backend: str, gateway: int, process: int) -> tuple[int, float]:
+async def watch(backend: str, gateway: int, process: int, token: str) -> tuple[int, float]:
     """Follows one job many times; returns the streams from the service and the gateway's memory in MiB."""
-    readers = [await open_events(gateway) for _ in range(WATCHERS)]
+    readers = [await open_events(gateway, token) for _ in range(WATCHERS)]
     for _ in range(3):  # everybody has a line, and another: the fan-out is at work, not only the connections
         await asyncio.gather(*(reader.readuntil(b"event: log") for reader, _ in readers))
     memory = int(Path(f"/proc/{process}/statm").read_text().split()[1]) * resource.getpagesize() / 2**20
@@ -237,10 +248,10 @@ async def watch(backend: str, gateway: int, process: int) -> tuple[int, float]:
     return int(found.lines[0].text), memory
 
 
-async def open_events(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def open_events(port: int, token: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Begins to follow the job."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(f"GET /training/jobs/{JOB.id}/events HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    writer.write(ask(f"/training/jobs/{JOB.id}/events", token))
     return reader, writer
 
 
@@ -277,6 +288,9 @@ async def main() -> int:
     backend, gateway = places.services["dataset"], places.port
     plain, metrics = (int(places.services[name].rpartition(":")[2]) for name in ("trainer", "inference"))
     addresses = {f"TIMBRE_{name}_ADDRESS": backend for name in ("DATASET", "TRAINER", "INFERENCE")}
+    settings = RuntimeSettings(auth="jwt", jwt_secret=SecretStr(secrets.token_urlsafe(32)))
+    assert settings.jwt_secret is not None
+    token = mint(settings, "benchmark", ["training", "dataset:read"], 3600)
     with (
         tempfile.TemporaryDirectory() as folder,
         running(__file__, "answer", backend.rpartition(":")[2]),
@@ -287,14 +301,18 @@ async def main() -> int:
             TIMBRE_PORT=str(gateway),
             TIMBRE_DATA_DIR=folder,
             TIMBRE_METRICS_LISTEN=f"127.0.0.1:{metrics}",
+            TIMBRE_AUTH="jwt",
+            TIMBRE_JWT_SECRET=settings.jwt_secret.get_secret_value(),
+            TIMBRE_RATE_LIMITS="on",
+            TIMBRE_RATE_LIMIT_DATASET="10000000/minute",
             **addresses,
         ) as process,
     ):
         for port in (int(backend.rpartition(":")[2]), plain, gateway):
             await wait_for(port)
-        worst = await measure(backend, plain, gateway)
+        worst = await measure(backend, plain, gateway, token)
         print(f"ours takes at most {worst:.2f} × the time of the plain FastAPI hop (bound {SLOWEST})")
-        streams, memory = await watch(backend, gateway, process.pid)
+        streams, memory = await watch(backend, gateway, process.pid, token)
         print(
             f"{WATCHERS} watchers of one job: {streams} stream from the service, {memory:.0f} MiB (bound {LARGEST_MEBIBYTES})"
         )

@@ -54,11 +54,12 @@ class BoundedProtocol(HttpToolsProtocol):
                 self.send_400_response("The head of the request is larger than 64 KiB.")
                 return
         super().data_received(data)
+        if self._in_head and self._request_clock is None:  # most heads come in one piece, and need no clock
+            self._start_clock()
 
     def on_message_begin(self) -> None:
-        """Starts the clock for the head of a request."""
+        """Notes that a head has begun."""
         self._in_head, self._head_bytes = True, 0
-        self._start_clock()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:

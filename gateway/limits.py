@@ -15,10 +15,9 @@ from typing import Any, TypeVar
 
 from limits import parse
 from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import FixedWindowRateLimiter, MovingWindowRateLimiter
+from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
-from limits.util import WindowStats
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import RATE_LIMITED, Failure
@@ -130,15 +129,19 @@ class RateLimits:
             return
         limit, who = self._limits[kind], _who(scope)
 
-        async def count(storage: Any) -> tuple[bool, WindowStats]:
-            limiter = MovingWindowRateLimiter(storage)
-            return await limiter.hit(limit, kind, who), await limiter.get_window_stats(limit, kind, who)
+        key, span = limit.key_for(kind, who), limit.get_expiry()
 
-        allowed, window = await self._counts.ask(count)
-        wait = max(1, math.ceil(window.reset_time - time.time()))
+        async def count(storage: Any) -> tuple[bool, tuple[float, int]]:
+            # as limits.aio.strategies.MovingWindowRateLimiter does it, which makes the key anew each time
+            return await storage.acquire_entry(key, limit.amount, span), await storage.get_moving_window(
+                key, limit.amount, span
+            )
+
+        allowed, (began, used) = await self._counts.ask(count)
+        wait = max(1, math.ceil(began + span - time.time()))
         headers = {
             "RateLimit-Limit": str(limit.amount),
-            "RateLimit-Remaining": str(max(0, window.remaining)),
+            "RateLimit-Remaining": str(max(0, limit.amount - used)),
             "RateLimit-Reset": str(wait),
         }
         if not allowed:
