@@ -42,7 +42,7 @@ def set_up_logging(settings: RuntimeSettings) -> None:
     """Sends all log records of this process to stdout, in the format that the settings ask for."""
     # None of our lines says where in the code it was written; finding it out is a good part of what one costs
     # (https://docs.python.org/3/howto/logging.html#optimization).
-    logging._srcfile = None  # type: ignore[attr-defined]
+    logging._srcfile = None
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(

@@ -358,6 +358,27 @@ async def test_keys_of_an_issuer(issuer: Issuer, tmp_path: Any, monkeypatch: pyt
     assert (await verifier.verify(fresh)).subject == "ana"
 
 
+async def test_what_is_remembered_of_a_token(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RuntimeSettings(data_dir=tmp_path, auth="jwt", jwt_secret=SECRET, jwt_leeway_seconds=0)
+    verifier = Verifier(settings)
+    monkeypatch.setattr("services.runtime.auth._REMEMBERED", 3)
+    soon = f"Bearer {token(exp=int(time.time()) + 2)}"
+    found = await verifier.verify(soon)
+    assert await verifier.verify(soon) is found, "its signature is checked once"
+    await asyncio.sleep(2.1)
+    with pytest.raises(Unauthenticated, match="expired"):
+        await verifier.verify(soon)
+    for number in range(9):
+        await verifier.verify(f"Bearer {token(sub=f's{number}')}")
+    assert len(verifier._known) == 3
+    now, late = time.time, f"Bearer {token(exp=int(time.time()) + 600)}"
+    found = await verifier.verify(late)
+    monkeypatch.setattr(time, "time", lambda: now() + 90)
+    again = await verifier.verify(late)
+    assert again == found
+    assert again is not found, "and once more after a minute: the issuer may have taken back the key"
+
+
 async def test_a_minted_token_counts(tmp_path: Any) -> None:
     settings = RuntimeSettings(data_dir=tmp_path, auth="jwt", jwt_secret=SECRET)
     found = await Verifier(settings).verify(f"Bearer {mint(settings, 'me', ['training', 'inference'], 60)}")
