@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import sys
+from collections.abc import Callable
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
 from gateway.app import create_app
+from gateway.connections import BoundedProtocol
 from gateway.settings import GatewaySettings
-from services.runtime import telemetry, traces
+from services.runtime import telemetry, tls, traces
 from services.runtime.auth import check_listen
 from services.runtime.errors import TimbreError
 from services.runtime.logs import set_up_logging
@@ -31,6 +35,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,  # gateway.middleware writes that line
                 lifespan="on",
+                http=partial(BoundedProtocol, settings),  # type: ignore[arg-type]  # what makes one is as good as its class
+                ssl_context_factory=_https(app.state.https) if app.state.https else None,
                 ws="none",
                 server_header=False,
                 timeout_graceful_shutdown=max(1, round(settings.drain_grace_seconds)),
@@ -42,6 +48,10 @@ class Server(uvicorn.Server):
         """Ends the streams of events, then everything else as uvicorn does."""
         await self._app.state.hub.close()
         await super().shutdown(sockets)
+
+
+def _https(certificates: tls.Certificates) -> Callable[..., ssl.SSLContext]:
+    return lambda *_: tls.server_context(certificates)
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from gateway.middleware import BodyLimit, RequestLog
 from gateway.routes import checkpoints, dataset, files, health, inference, jobs, training
 from gateway.settings import GatewaySettings
 from gateway.watch import Hub
+from services.runtime import tls
 from services.runtime.auth import open_verifier
 from services.runtime.store import open_store
 
@@ -44,10 +45,13 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.store = await asyncio.to_thread(open_store, settings.storage_url, settings.s3_credentials)
-        app.state.backends = open_backends(settings)
-        app.state.hub = Hub(app.state.backends)
+        app.state.backends = open_backends(settings, inner)
+        app.state.hub = Hub(app.state.backends, settings.max_watchers)
         gc.freeze()  # what is there now stays: no collection need look through it again
+        renewing = [asyncio.create_task(tls.keep_new(one)) for one in (inner, app.state.https) if one]
         yield
+        for task in renewing:
+            task.cancel()
         await app.state.hub.close()
         await app.state.backends.close()
 
@@ -60,13 +64,20 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         redoc_url=None,
         generate_unique_id_function=_operation_id,
     )
+    inner = tls.of_services(settings)
+    app.state.https = tls.Certificates(settings.https_cert, settings.https_key) if settings.https_cert else None
     errors.install(app)
     secret = settings.link_secret or settings.jwt_secret
     links = Links(secret.get_secret_value().encode() if secret else b"", settings.link_seconds)
     verifier = open_verifier(settings)
+    app.state.upload_quota = None
+    if settings.upload_bytes_per_day:
+        from gateway.limits import UploadQuota
+
+        app.state.upload_quota = UploadQuota(settings)
     app.state.link = links if verifier else translate.file_url
     # the last one added is the first to see a request
-    app.add_middleware(BodyLimit, largest=settings.max_json_bytes, streamed=uploads.PATHS)
+    app.add_middleware(BodyLimit, settings=settings, streamed=uploads.PATHS)
     if settings.rate_limits == "on":
         from gateway.limits import RateLimits
 

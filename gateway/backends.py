@@ -19,8 +19,9 @@ from timbre.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
 from gateway.balancing import service_config
+from gateway.channels import open_channel
 from gateway.settings import GatewaySettings
-from services.runtime import traces
+from services.runtime import audit, tls, traces
 from services.runtime.auth import AUTHORIZATION, authorization
 from services.runtime.idempotency import IDEMPOTENCY_KEY
 from services.runtime.interceptors import REQUEST_ID_KEY
@@ -117,8 +118,11 @@ class Backends:
             CallFailed: The service answered with an error, or not at all.
         """
         timeout = timeout or self.settings.call_timeout_seconds
+        audit.note(request)
         try:
-            return await method(request, timeout=timeout, metadata=call_metadata())
+            reply = await method(request, timeout=timeout, metadata=call_metadata())
+            audit.note(reply)
+            return reply
         except grpc.aio.AioRpcError as error:
             raise CallFailed(service_of(request), error, timeout) from error
 
@@ -203,14 +207,19 @@ class Backends:
         await asyncio.gather(*(channel.close() for channel in self.channels.values()))
 
 
-def open_backends(settings: GatewaySettings) -> Backends:
-    """Opens a channel to each service; it connects on first use. To be called in a running event loop."""
+def open_backends(settings: GatewaySettings, certificates: tls.Certificates | None = None) -> Backends:
+    """Opens a channel to each service; it connects on first use. To be called in a running event loop.
+
+    Args:
+        settings: Addresses and deadlines.
+        certificates: What the gateway shows the services and asks of them; None: plain text.
+    """
     addresses = {
         "dataset": settings.dataset_address,
         "trainer": settings.trainer_address,
         "inference": settings.inference_address,
     }
-    channels = {name: grpc.aio.insecure_channel(address, options=_CHANNEL_OPTIONS) for name, address in addresses.items()}
+    channels = {name: open_channel(address, _CHANNEL_OPTIONS, certificates) for name, address in addresses.items()}
     return Backends(
         settings=settings,
         channels=channels,

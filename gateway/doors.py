@@ -8,21 +8,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import logging
 import time
 from urllib.parse import parse_qs, urlencode
 
-from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import errors
 from gateway.translate import file_url
-from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller
+from services.runtime import audit
+from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller, only
 from services.runtime.errors import PermissionDenied, TimbreError
 from services.scopes import INFERENCE, READ, TRAINING, WRITE
 
-audit = logging.getLogger("timbre.audit")
-
+_AUTHORIZATION = AUTHORIZATION.encode()
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 # Pages, their parts, and what probes ask: nothing in them is anybody's.
@@ -114,8 +112,12 @@ class Doors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] not in _SAFE:
-            send = _audited(scope, send)
+        if scope["method"] in _SAFE:
+            await self._let_in(scope, receive, send)
+        else:
+            await self._let_in_to_change(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             if self._verifier is not None:
                 await self._admit(self._verifier, scope)
@@ -123,6 +125,26 @@ class Doors:
             await errors.of_timbre(error).response()(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _let_in_to_change(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Likewise, and notes who changed what, and how that ended."""
+        audit.begin()
+        path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
+        what, answered = f"{scope['method']} {path}", False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                audit.write(what, str(message["status"]))
+            await send(message)
+
+        try:
+            await self._let_in(scope, receive, send_and_note)
+        except Exception:
+            if not answered:  # by us; the server answers with 500
+                audit.write(what, "500")
+            raise
 
     async def _admit(self, verifier: Verifier, scope: Scope) -> None:
         method, path = scope["method"], scope["path"]
@@ -132,20 +154,8 @@ class Doors:
         query = scope["query_string"].decode("latin-1")
         if path.startswith("/files/") and method in _SAFE and self._links.opens(path.removeprefix("/files/"), query):
             return
-        header = HTTPConnection(scope).headers.get(AUTHORIZATION, "")
+        header = only([value.decode("latin-1") for name, value in scope["headers"] if name == _AUTHORIZATION])
         found = await verifier.verify(header)
         caller.set(found)
         found.check(needed)
         authorization.set(header)
-
-
-def _audited(scope: Scope, send: Send) -> Send:
-    """Returns a `send` that notes who changed what, and how that ended."""
-
-    async def send_and_note(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            path = scope.get("raw_path", b"").decode("ascii", "backslashreplace")
-            audit.info("%r %s %s %d", caller.get().subject, scope["method"], path, message["status"])
-        await send(message)
-
-    return send_and_note

@@ -50,6 +50,9 @@ HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
 TOO_LARGE = "TOO_LARGE"
 """The reason that makes 413 of a status: gRPC has none for it."""
 
+RATE_LIMITED = "RATE_LIMITED"
+"""The reason that makes 429 of a status, likewise."""
+
 # What a user reads when the sentence does not come from one of our services: gRPC's own tell of addresses and internals.
 _SENTENCES: Mapping[grpc.StatusCode, str] = {
     grpc.StatusCode.CANCELLED: "The request was cancelled before its answer was there: try again.",
@@ -152,8 +155,8 @@ def _failure(
     metadata: Mapping[str, str],
     errors: Sequence[Mapping[str, str]] = (),
 ) -> Failure:
-    status = 413 if reason == TOO_LARGE else HTTP_STATUS[code]
-    headers = {"Retry-After": _whole_seconds(metadata.get("retry_after_seconds", ""))} if status == 503 else {}
+    status = {TOO_LARGE: 413, RATE_LIMITED: 429}.get(reason, HTTP_STATUS[code])
+    headers = {"Retry-After": _whole_seconds(metadata.get("retry_after_seconds", ""))} if status in (429, 503) else {}
     if status == 401:
         headers = {
             "WWW-Authenticate": 'Bearer realm="timbre"' + ("" if reason == "TOKEN_MISSING" else ', error="invalid_token"')
@@ -195,6 +198,9 @@ def _of_http(error: HTTPException, request: Request) -> Failure:
             allowed = (error.headers or {}).get("Allow", "")
             detail = f"{request.method} is not possible at {path}: use {allowed or 'another method'}."
             return Failure(405, detail, "METHOD_NOT_ALLOWED", headers=error.headers or {})
+        case 408:
+            detail = "The body of the request came too slowly: send it again, over a better connection."
+            return Failure(408, detail, "TOO_SLOW", headers=error.headers or {})
         case 413:
             return Failure(413, "The body of the request is too large: send less at once.", TOO_LARGE)
         case 400 if error.__cause__ is not None:  # FastAPI could not decode a body: bad UTF-8, a number of 5,000 digits, …

@@ -5,15 +5,18 @@ Plain ASGI: Starlette's base class for middleware would add a task and two queue
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
+import random
 import re
-import secrets
 import time
 from collections.abc import Collection
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.settings import GatewaySettings
 from services.runtime import telemetry, traces
 from services.runtime.logs import request_id
 
@@ -40,7 +43,7 @@ class RequestLog:
             await self._app(scope, receive, send)
             return
         began, status = time.perf_counter(), 500
-        identifier = _sent_id(scope) or secrets.token_hex(8)
+        identifier = _sent_id(scope) or f"{random.getrandbits(64):016x}"  # different from others, which is all it must be
         request_id.set(identifier)  # the server runs each request in a context of its own
         span = traces.begin(_known_method(scope), _header(scope, b"traceparent"))
 
@@ -67,35 +70,47 @@ class RequestLog:
 
 
 class BodyLimit:
-    """Refuses bodies that are too large to be JSON that anybody meant to send.
+    """Refuses bodies that are too large to be JSON that anybody meant to send, and those that come too slowly.
 
-    FastAPI's own `max_body_size` answers in plain text when Content-Length alone tells.
+    FastAPI's own `max_body_size` answers in plain text when Content-Length alone tells. A client that is slow gets 408 and
+    is hung up on; only the time that we wait for it counts, not that in which a service takes what has come.
 
     Args:
         app: What is wrapped.
-        largest: Bytes that a body may have.
-        streamed: Paths whose bodies are passed on as they come, and bounded by whoever takes them.
+        settings: The bounds.
+        streamed: Paths whose bodies are passed on as they come; whoever takes them bounds their size.
     """
 
-    def __init__(self, app: ASGIApp, largest: int, streamed: Collection[str]) -> None:
-        self._app, self._largest, self._streamed = app, largest, streamed
+    def __init__(self, app: ASGIApp, settings: GatewaySettings, streamed: Collection[str]) -> None:
+        self._app, self._settings, self._streamed = app, settings, streamed
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handles one request."""
-        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD") or scope["path"] in self._streamed:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             await self._app(scope, receive, send)
             return
-        read = 0
+        largest = math.inf if scope["path"] in self._streamed else self._settings.max_json_bytes
+        read, waited, more = 0, 0.0, True
 
-        async def receive_within_limit() -> Message:
-            nonlocal read
-            message = await receive()
+        async def receive_within_limits() -> Message:
+            nonlocal read, waited, more
+            if not more:  # what is waited for now is that the client hangs up, which may take as long as it likes
+                return await receive()
+            allowed = self._settings.body_timeout_seconds + read / self._settings.body_bytes_per_second
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(allowed - waited):
+                    message = await receive()
+            except TimeoutError:
+                raise HTTPException(408, headers={"Connection": "close"}) from None
+            waited += time.monotonic() - began
+            more = message.get("more_body", False)
             read += len(message.get("body", b""))
-            if read > self._largest:
+            if read > largest:
                 raise HTTPException(413)
             return message
 
-        await self._app(scope, receive_within_limit, send)
+        await self._app(scope, receive_within_limits, send)
 
 
 def _sent_id(scope: Scope) -> str:

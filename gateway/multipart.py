@@ -15,7 +15,7 @@ from services.runtime.errors import InvalidArgument
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-# A field of a form is a name; anything longer is a mistake.
+# The fields of a form, all together, are a few names; anything longer is a mistake.
 _MAX_FIELD_BYTES = 64 * 1024
 
 
@@ -92,6 +92,7 @@ class _Parts:
         self._disposition = b""
         self._field = ""
         self._text: bytearray | None = None  # None while in a file
+        self._field_bytes = 0
 
     def callbacks(self) -> MultipartCallbacks:
         return {
@@ -130,6 +131,8 @@ class _Parts:
         self._field = options[b"name"].decode("utf-8", "replace")
         filename = options.get(b"filename")
         self._text = bytearray() if filename is None else None
+        if filename is None:
+            self._count(len(self._disposition))  # as many empty fields are no better
         if filename is not None:
             self._events.append(FileStart(self._field, filename.decode("utf-8", "replace")))
 
@@ -138,8 +141,12 @@ class _Parts:
             self._events.append(data[start:end])
             return
         self._text += data[start:end]
-        if len(self._text) > _MAX_FIELD_BYTES:
-            raise NotAForm(f"The field {self._field[:80]!r} of the form is too long: send files with a file name.")
+        self._count(end - start)
+
+    def _count(self, size: int) -> None:
+        self._field_bytes += size
+        if self._field_bytes > _MAX_FIELD_BYTES:
+            raise NotAForm(f"The fields of the form, up to {self._field[:80]!r}, are too long: send files with a file name.")
 
     def _part_ends(self) -> None:
         ended = FileEnd() if self._text is None else Field(self._field, self._text.decode("utf-8", "replace"))

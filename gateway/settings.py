@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
@@ -18,6 +19,12 @@ class GatewaySettings(RuntimeSettings):
 
     port: int = Field(default=8000, ge=0, le=65_535)
     """Port to listen on; 0 takes a free one."""
+
+    https_cert: Path | None = None
+    """Certificate that the gateway shows its callers, PEM. Default: none, it speaks plain HTTP."""
+
+    https_key: Path | None = None
+    """Its key, PEM."""
 
     dataset_address: str = "127.0.0.1:50051"
     """The dataset service, as gRPC names it: `host:port`, or for several replicas `dns:///name:port` (a name that stands for
@@ -74,6 +81,27 @@ class GatewaySettings(RuntimeSettings):
     max_json_bytes: int = Field(default=1024 * 1024, gt=0)
     """Largest JSON body that is read, in bytes."""
 
+    upload_bytes_per_day: int = Field(default=0, ge=0)
+    """How much one caller may upload in a day, in bytes, counted as requests are. Default: 0, as much as they like."""
+
+    max_connections: int = Field(default=5000, gt=0)
+    """How many connections there may be; requests on further ones are refused for the moment."""
+
+    max_watchers: int = Field(default=2000, gt=0)
+    """How many streams of events may be open; further ones are refused for the moment."""
+
+    head_timeout_seconds: float = Field(default=20.0, gt=0)
+    """How long a client may take to send the head of a request, in seconds."""
+
+    body_timeout_seconds: float = Field(default=20.0, gt=0)
+    """How long a client may let us wait for its body, in seconds, all waits together; large ones have longer, see next."""
+
+    body_bytes_per_second: float = Field(default=1024.0, gt=0)
+    """How fast a body must come at least once `body_timeout_seconds` are over, in bytes a second."""
+
+    send_timeout_seconds: float = Field(default=60.0, gt=0)
+    """How long a client may stop to read its answer before it is hung up on, in seconds."""
+
     @field_validator("dataset_address", "trainer_address", "inference_address")
     @classmethod
     def _check_address(cls, text: str) -> str:
@@ -89,6 +117,8 @@ class GatewaySettings(RuntimeSettings):
 
     @model_validator(mode="after")
     def _check_link_secret(self) -> Self:
+        if (self.https_cert is None) != (self.https_key is None):
+            raise ValueError("TIMBRE_HTTPS_CERT and TIMBRE_HTTPS_KEY belong together: set both, or neither")
         if self.auth == "jwt" and self.link_secret is None and self.jwt_secret is None:
             raise ValueError("TIMBRE_LINK_SECRET is needed beside TIMBRE_JWT_JWKS_URL: it signs links to audio")
         if self.link_secret is not None and len(self.link_secret.get_secret_value().encode()) < 32:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import grpc
 from fastapi import Request
@@ -17,18 +18,25 @@ from timbre.dataset.v1 import dataset_pb2
 
 from gateway import translate
 from gateway.backends import Backends, CallFailed, call_metadata
-from gateway.errors import Failure, of_call
+from gateway.errors import TOO_LARGE, Failure, of_call, of_timbre
 from gateway.multipart import Event, Field, FileEnd, FileStart, read_form
 from gateway.reply import reply
 from gateway.schemas import dataset
-from services.runtime.errors import InvalidArgument
+from services.runtime import audit
+from services.runtime.errors import InvalidArgument, ResourceExhausted
 from services.runtime.idempotency import IDEMPOTENCY_KEY
+
+if TYPE_CHECKING:
+    from gateway.limits import UploadQuota
 
 PATHS = ("/training/dataset/upload", "/training/dataset/import")
 """Where uploads go; the dataset service bounds them, and knows what it takes."""
 
 # The service takes at most 1 MiB a message; larger pieces than these gain nothing.
 _CHUNK_BYTES = 256 * 1024
+
+# What is kept of a form on the gateway's own disk, which is no place for recordings, until its folder is known.
+_MAX_EARLY_BYTES = 1024**3
 
 RequestT = TypeVar("RequestT", dataset_pb2.UploadRecordingRequest, dataset_pb2.UploadArchiveRequest)
 ReplyT = TypeVar("ReplyT", dataset_pb2.UploadRecordingResponse, dataset_pb2.UploadArchiveResponse)
@@ -93,6 +101,10 @@ async def store_recordings(request: Request, services: Backends) -> Response:
         except CallFailed as failed:
             failures.append(of_call(failed))
             results.append(dataset.UploadedFile(name=file.name, status="failed", detail=failures[-1].detail))
+        except ResourceExhausted as full:  # nor may the files after it
+            failures.append(of_timbre(full))
+            results.append(dataset.UploadedFile(name=file.name, status="failed", detail=failures[-1].detail))
+            break
     if len(failures) < len(results):
         return reply(dataset.Uploaded(folder=folder, files=results))
     files = [result.model_dump() for result in results]
@@ -125,19 +137,21 @@ async def _files(request: Request, field: str) -> AsyncIterator[_Incoming]:
     """
     fields: dict[str, str] = {}
     early: list[tuple[str, IO[bytes]]] = []
-    found = False
+    found, kept_bytes = False, 0
     events = read_form(request)
     try:
         async for event in events:
             if isinstance(event, Field):
                 fields[event.name] = event.value
             elif isinstance(event, FileStart):
-                chunks = _until_end(events)
+                chunks = _until_end(events, request)
                 if event.filename and "folder" in fields:
                     found = True
                     yield _Incoming(event.filename, fields, chunks)
                 elif event.filename:
-                    early.append((event.filename, await _keep(chunks)))
+                    early.append((event.filename, await _keep(chunks, _MAX_EARLY_BYTES - kept_bytes)))
+                    kept_bytes += early[-1][1].seek(0, os.SEEK_END)
+                    early[-1][1].seek(0)
                 async for _ in chunks:  # what a call that failed has not taken, or a file input that was left empty
                     pass
         _require("folder" in fields, "folder", "name the dataset, such as datasets/my_voice")
@@ -154,18 +168,25 @@ def _require(given: bool, field: str, message: str) -> None:
         raise InvalidArgument(f"{field} is missing: {message}.", reason="INVALID_ARGUMENT", fields={field: message})
 
 
-async def _until_end(events: AsyncIterator[Event]) -> AsyncIterator[bytes]:
+async def _until_end(events: AsyncIterator[Event], request: Request) -> AsyncIterator[bytes]:
+    quota: UploadQuota | None = request.app.state.upload_quota
     async for event in events:
         if isinstance(event, FileEnd):
             return
         assert isinstance(event, bytes)  # nothing else comes between the start and the end of a file
+        if quota is not None:
+            await quota.take(request.scope, len(event))
         yield event
 
 
-async def _keep(chunks: AsyncIterator[bytes]) -> IO[bytes]:
+async def _keep(chunks: AsyncIterator[bytes], largest: int) -> IO[bytes]:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever asked for it
+    size = 0
     try:
         async for piece in _in_pieces(chunks):
+            size += len(piece)
+            if size > largest:
+                raise InvalidArgument("The form names its folder after very large files: name it first.", reason=TOO_LARGE)
             await asyncio.to_thread(file.write, piece)
     except BaseException:
         file.close()
@@ -203,6 +224,7 @@ async def _send(
     Raises:
         CallFailed: The service refused it, or cannot be reached.
     """
+    audit.note(first)
     timeout = services.settings.upload_timeout_seconds
     metadata = (*call_metadata(), *(((IDEMPOTENCY_KEY, key),) if key else ()))
     call = method(timeout=timeout, metadata=metadata)
@@ -214,7 +236,9 @@ async def _send(
             await call.done_writing()
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError, cygrpc.InternalError):
             pass  # the call has ended already: awaiting it says how
-        return await call
+        reply = await call
+        audit.note(reply)
+        return reply
     except grpc.aio.AioRpcError as error:
         raise CallFailed("dataset", error, timeout) from error
     finally:

@@ -21,6 +21,7 @@ from timbre.jobs.v1 import jobs_pb2
 
 from gateway.backends import Backends, CallFailed, call_metadata
 from services.runtime.auth import authorization
+from services.runtime.errors import ResourceExhausted
 
 logger = logging.getLogger("timbre.gateway")
 
@@ -207,12 +208,24 @@ class AllJobsFeed(Feed):
 
 
 class Hub:
-    """The feeds there are, and who watches them."""
+    """The feeds there are, and who watches them.
 
-    def __init__(self, backends: Backends) -> None:
-        self._backends = backends
+    Args:
+        backends: The services.
+        most: How many may watch at once.
+    """
+
+    def __init__(self, backends: Backends, most: int = 2000) -> None:
+        self._backends, self._most = backends, most
         self._feeds: dict[str, Feed] = {}
         self._closing = False
+
+    def check_room(self) -> None:
+        """Raises ResourceExhausted when as many watch as may."""
+        if sum(feed.watchers for feed in self._feeds.values()) >= self._most:
+            raise ResourceExhausted(
+                "Too many follow jobs here at once: try again later, or ask for the job itself.", retry_after_seconds=5
+            )
 
     async def follow_job(self, job_id: str, after: int, heartbeat: float) -> AsyncIterator[Change | None]:
         """Yields what happens to a job, from its present state on, until it has ended.

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -14,10 +15,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import grpc
 import httpx
 import psutil
 import pytest
+from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
+from tests.certificates import Authority
 from timbre.serve import FIRST_PORT, Places, PortTaken, choose_places, claim_usual_ports, places_free
 
 Launch = Callable[..., "Stack"]
@@ -195,6 +199,32 @@ def test_a_service_that_cannot_start_ends_it_all(tmp_path: Path) -> None:
     assert ended.returncode == 1
     assert "while starting" in ended.stderr.splitlines()[-1]
     assert alive_with(tmp_path) == []
+
+
+def test_with_certificates_everything_is_encrypted(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    web, own = authority.issue("web"), authority.issue("services")
+    running = start(
+        tmp_path / "data",
+        tmp_path / "log",
+        TIMBRE_HTTPS_CERT=str(web[0]),
+        TIMBRE_HTTPS_KEY=str(web[1]),
+        TIMBRE_TLS_CERT=str(own[0]),
+        TIMBRE_TLS_KEY=str(own[1]),
+        TIMBRE_TLS_CA=str(authority.path),
+    )
+    try:
+        wait_until(lambda: "is ready" in running.log.read_text(), "ready")
+        url, trainer = re.findall(r"is ready in .* at (\S+) .* trainer (\S+),", running.log.read_text())[0]
+        trust = ssl.create_default_context(cafile=authority.path)
+        assert httpx.get(f"{url}/training/status", verify=trust).json()["state"] == "idle"
+        assert url.startswith("https://")
+        with grpc.insecure_channel(trainer) as channel, pytest.raises(grpc.RpcError) as refused:
+            trainer_pb2_grpc.TrainerServiceStub(channel).GetTrainingStatus(trainer_pb2.GetTrainingStatusRequest(), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        running.process.terminate()
+        running.process.wait(60)
 
 
 def test_a_setting_that_makes_no_sense_is_named(tmp_path: Path) -> None:

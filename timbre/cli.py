@@ -34,13 +34,14 @@ def serve(
     """Start the gateway and the three services, until Ctrl-C."""
     from pydantic import ValidationError
 
+    from gateway.settings import GatewaySettings
     from services.runtime.errors import TimbreError
     from services.runtime.logs import set_up_logging
-    from services.runtime.settings import RuntimeSettings, describe
+    from services.runtime.settings import describe
     from timbre.serve import serve as run
 
     try:
-        settings = RuntimeSettings(data_dir=data_dir)
+        settings = GatewaySettings(data_dir=data_dir)
     except ValidationError as error:
         for flaw in error.errors():
             typer.echo(describe(flaw), err=True)

@@ -18,18 +18,23 @@ import logging
 import os
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.runtime.auth import check_listen
 from services.runtime.errors import FailedPrecondition, Internal
 from services.runtime.processes import die_with_parent
 from services.runtime.settings import RuntimeSettings
+
+if TYPE_CHECKING:
+    from gateway.settings import GatewaySettings
 
 logger = logging.getLogger("timbre.serve")
 
@@ -71,11 +76,13 @@ class Places:
         host: Address the gateway listens on.
         port: Its port.
         services: Name of a service to its gRPC address.
+        scheme: What the gateway speaks, `http` or `https`.
     """
 
     host: str
     port: int
     services: Mapping[str, str]
+    scheme: str = "http"
 
     @property
     def local_host(self) -> str:
@@ -85,7 +92,8 @@ class Places:
     @property
     def url(self) -> str:
         """The gateway's URL for a browser on this machine."""
-        return f"http://[{self.local_host}]:{self.port}" if ":" in self.local_host else f"http://{self.local_host}:{self.port}"
+        host = f"[{self.local_host}]" if ":" in self.local_host else self.local_host
+        return f"{self.scheme}://{host}:{self.port}"
 
 
 @dataclass
@@ -97,7 +105,7 @@ class _Stack:
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def serve(settings: RuntimeSettings, host: str, port: int) -> None:
+def serve(settings: GatewaySettings, host: str, port: int) -> None:
     """Runs everything until Ctrl-C or SIGTERM; then leaves nothing running and nothing lost.
 
     Args:
@@ -115,7 +123,7 @@ def serve(settings: RuntimeSettings, host: str, port: int) -> None:
     began = time.monotonic()
     with claim_folder(settings.data_dir), claim_usual_ports() as usual:
         for attempts_left in reversed(range(_ATTEMPTS)):
-            places = choose_places(host, port, usual=usual)
+            places = replace(choose_places(host, port, usual=usual), scheme="https" if settings.https_cert else "http")
             try:
                 return asyncio.run(_run(settings, places, began))
             except StartFailed:
@@ -218,7 +226,8 @@ def child_environment(settings: RuntimeSettings, places: Places) -> dict[str, st
     for name, address in places.services.items():
         environment[f"TIMBRE_{name.upper()}_LISTEN"] = address
         environment[f"TIMBRE_{name.upper()}_ADDRESS"] = address
-    return environment | {"TIMBRE_HOST": places.host, "TIMBRE_PORT": str(places.port)}
+    # one address cannot be that of three services, and nothing here is asked by probes
+    return environment | {"TIMBRE_HOST": places.host, "TIMBRE_PORT": str(places.port), "TIMBRE_HEALTH_LISTEN": ""}
 
 
 def metrics_environment(settings: RuntimeSettings) -> dict[str, dict[str, str]]:
@@ -316,10 +325,14 @@ async def _wait_until_ready(places: Places) -> None:
     """
     ask = f"GET /readyz HTTP/1.1\r\nHost: {places.local_host}\r\nConnection: close\r\n\r\n".encode()
     deadline = time.monotonic() + START_SECONDS
+    context = None
+    if places.scheme == "https":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is our own child that we ask how it is
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, TimeoutError):
             async with asyncio.timeout(_ANSWER_SECONDS):
-                reader, writer = await asyncio.open_connection(places.local_host, places.port)
+                reader, writer = await asyncio.open_connection(places.local_host, places.port, ssl=context)
                 with contextlib.closing(writer):
                     writer.write(ask)
                     status = await reader.readline()

@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from timbre.dataset.v1 import dataset_pb2
 
 from gateway import translate, uploads
-from gateway.reply import Services, reply
+from gateway.reply import Services, reply, services_of
 from gateway.schemas import dataset
 from gateway.schemas.fields import IdempotencyKey, Offset, Text
 from gateway.schemas.problem import problems
@@ -41,8 +41,9 @@ async def transcribe(body: dataset.TranscribeRequest, services: Services, key: I
 
 
 @router.get("/dataset/stats", response_model=dataset.DatasetStats, responses=problems(422))
-async def stats(services: Services, folder: FolderQuery = dataset.DEFAULT_FOLDER) -> Response:
+async def stats(request: Request, folder: FolderQuery = dataset.DEFAULT_FOLDER) -> Response:
     """Get figures of a dataset: zeros for one that does not exist."""
+    services = services_of(request)
     figures = await services.call(services.dataset.GetDatasetStats, dataset_pb2.GetDatasetStatsRequest(folder=folder))
     return reply(translate.dataset_stats(figures))
 

@@ -63,6 +63,7 @@ async def cancel_job(job_id: str, services: Services) -> Response:
 async def follow_job(job_id: str, request: Request, services: Services, last_event_id: LastEventId = None) -> Response:
     """Follow a job and its log live, by server-sent events, until it has ended."""
     await services.call_jobs("GetJob", jobs_pb2.GetJobRequest(job_id=job_id))  # its errors still have a status of their own
+    request.app.state.hub.check_room()
     after, heartbeat = events.resume_after(last_event_id), services.settings.event_comment_seconds
     return events.stream(request.app.state.hub.follow_job(job_id, after, heartbeat))
 
@@ -71,4 +72,5 @@ async def follow_job(job_id: str, request: Request, services: Services, last_eve
 async def follow_all(request: Request, services: Services) -> Response:
     """Follow all jobs live, by server-sent events: the newest ones as they stand, then every one that changes."""
     await services.call_jobs("ListJobs", jobs_pb2.ListJobsRequest(limit=1))  # its errors still have a status of their own
+    request.app.state.hub.check_room()
     return events.stream(request.app.state.hub.follow_all(services.settings.event_comment_seconds))

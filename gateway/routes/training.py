@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from timbre.trainer.v1 import trainer_pb2
 
 from gateway import translate
-from gateway.reply import Services, reply
+from gateway.reply import Services, reply, services_of
 from gateway.schemas import training
 from gateway.schemas.fields import IdempotencyKey, Text
 from gateway.schemas.problem import problems
@@ -33,8 +33,9 @@ async def stop(services: Services) -> Response:
 
 
 @router.get("/status", response_model=training.TrainingStatus, responses=problems())
-async def status(services: Services) -> Response:
+async def status(request: Request) -> Response:
     """Get how the present training stands, or the last one when none runs. Poll every 5 s, or follow the job's events."""
+    services = services_of(request)
     found = await services.call(services.trainer.GetTrainingStatus, trainer_pb2.GetTrainingStatusRequest())
     return reply(translate.training_status(found))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from services.inference.engine.interface import Sampling
 from services.runtime.errors import InvalidArgument
+from services.runtime.keys import check_name
 
 MAX_CHARACTERS = 10_000
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.1, 1.5
@@ -44,6 +45,8 @@ class SpeechRequest:
                 f"text is {what}: it must have 1 to {MAX_CHARACTERS:,} characters and not be blank.",
                 fields={"text": f"must have 1 to {MAX_CHARACTERS:,} characters"},
             )
+        if self.speaker:
+            check_name(self.speaker, field="speaker")  # before a model is loaded for it
         _check_range("temperature", self.sampling.temperature, MIN_TEMPERATURE, MAX_TEMPERATURE)
         _check_range("speed", self.sampling.speed, MIN_SPEED, MAX_SPEED)
 

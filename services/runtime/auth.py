@@ -8,10 +8,12 @@ when there is something to check.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +34,8 @@ AUTHORIZATION = "authorization"
 
 MAX_TOKEN_BYTES = 8 * 1024
 _JWKS_BYTES = 256 * 1024
+_REMEMBERED = 4096  # tokens that were found to count,
+_REMEMBERED_SECONDS = 60.0  # and how long that is believed: an issuer may take back the key they were signed with
 _JWKS_SECONDS = 300.0  # an issuer's keys are read again after this long,
 _JWKS_RETRY_SECONDS = 10.0  # and not sooner than this when tokens name keys that are not among them
 
@@ -91,6 +95,7 @@ class Verifier:
         self._settings = settings
         self._keys = _Keys()
         self._reading = asyncio.Lock()
+        self._known: OrderedDict[bytes, tuple[Caller, float]] = OrderedDict()
 
     async def verify(self, header: str) -> Caller:
         """Returns who sent an Authorization header.
@@ -102,6 +107,21 @@ class Verifier:
             Unauthenticated: There is no token, or it does not count.
             Unavailable: The issuer's keys cannot be read.
         """
+        # Checking a signature takes longer than everything else the gateway does for a request. No token is kept, only
+        # what none can be made of again.
+        digest = hashlib.sha256(header.encode("utf-8", "surrogatepass")).digest()
+        found, until = self._known.get(digest, (ANYBODY, 0.0))
+        if time.time() < until:
+            self._known.move_to_end(digest)
+            return found
+        found, until = await self._check(header)
+        self._known[digest] = found, min(until, time.time() + _REMEMBERED_SECONDS)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+        return found
+
+    async def _check(self, header: str) -> tuple[Caller, float]:
+        """Returns who sent a header, and until when it counts, by the clock."""
         import jwt
 
         kind, _, token = header.partition(" ")
@@ -115,10 +135,12 @@ class Verifier:
             claims = await self._claims(token.strip())
         except jwt.ExpiredSignatureError as error:
             raise Unauthenticated("The token has expired: ask for another one.", reason="TOKEN_EXPIRED") from error
-        except (jwt.PyJWTError, ValueError, RecursionError) as error:
+        except (jwt.PyJWTError, ValueError, OverflowError, RecursionError) as error:
             logger.info("a token was refused: %s", type(error).__name__)
             raise Unauthenticated("The token is not valid here: ask for another one.", reason="TOKEN_INVALID") from error
-        return Caller(str(claims["sub"]), _scopes(claims))
+        if not claims["sub"].strip():
+            raise Unauthenticated("The token says nobody's name: ask for another one.", reason="TOKEN_INVALID")
+        return Caller(claims["sub"], _scopes(claims)), float(claims["exp"]) + self._settings.jwt_leeway_seconds
 
     async def _claims(self, token: str) -> Mapping[str, Any]:
         import jwt
@@ -174,6 +196,17 @@ class Verifier:
             logger.warning("the keys at TIMBRE_JWT_JWKS_URL cannot be read (%s)", type(error).__name__)
             if not known:
                 raise Unavailable("The keys that tokens are checked with cannot be read just now: try again later.") from error
+
+
+def only(headers: Sequence[str]) -> str:
+    """Returns the one Authorization header of a request; empty when there is none.
+
+    Raises:
+        Unauthenticated: There are several, of which others on the way may have taken another one for the caller's.
+    """
+    if len(headers) > 1:
+        raise Unauthenticated(f"There are {len(headers)} Authorization headers: send one.", reason="TOKEN_INVALID")
+    return headers[0] if headers else ""
 
 
 def open_verifier(settings: RuntimeSettings) -> Verifier | None:

@@ -6,17 +6,18 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.runtime import telemetry, traces
-from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller
+from services.runtime import audit, telemetry, traces
+from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller, only
 from services.runtime.errors import Internal, TimbreError, recognise
 from services.runtime.idempotency import IDEMPOTENCY_KEY, idempotency_key
 from services.runtime.logs import request_id
@@ -65,19 +66,20 @@ class ChassisInterceptor(grpc.aio.ServerInterceptor):
         inner = getattr(handler, kind)
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        header = str(metadata.get(AUTHORIZATION, ""))
+        headers = [str(value) for key, value in handler_call_details.invocation_metadata or () if key == AUTHORIZATION]
         wrapped: Handler = make(
-            wrap(inner, partial(self._admit, method, header, key), method, sent_id, parent),
+            wrap(inner, partial(self._admit, method, headers, key), method, sent_id, parent),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
         return wrapped
 
-    async def _admit(self, method: str, header: str, key: str) -> None:
+    async def _admit(self, method: str, headers: Sequence[str], key: str) -> None:
         """Lets a call in, and remembers whose it is and which, or raises what is missing."""
         idempotency_key.set(key)
         if self._verifier is None or method.startswith(_OPEN):
             return
+        header = only(headers)
         found = await self._verifier.verify(header)
         found.check(self._scopes.get(method, (ADMIN,)))
         caller.set(found)
@@ -89,8 +91,12 @@ def _wrap_unary(inner: Callable[..., Any], admit: Admit, method: str, sent_id: s
         with _Call(method, sent_id, parent) as logged:
             try:
                 await admit()
+                request = _noted(request)
                 result = inner(request, context)
-                return await result if asyncio.iscoroutine(result) else result
+                if asyncio.iscoroutine(result):
+                    result = await result
+                audit.note(result)
+                return result
             except Exception as error:
                 await _abort(context, error, logged)
 
@@ -102,7 +108,7 @@ def _wrap_stream(inner: Callable[..., Any], admit: Admit, method: str, sent_id: 
         with _Call(method, sent_id, parent) as logged:
             try:
                 await admit()
-                async for response in inner(request, context):
+                async for response in inner(_noted(request), context):
                     yield response
             except Exception as error:
                 await _abort(context, error, logged)
@@ -110,8 +116,25 @@ def _wrap_stream(inner: Callable[..., Any], admit: Admit, method: str, sent_id: 
     return call
 
 
+def _noted(request: Any) -> Any:
+    """Returns a request, or the messages of a stream, and notes the objects that it, or the first of them, names."""
+    if isinstance(request, Message):
+        audit.note(request)
+        return request
+
+    async def messages() -> AsyncIterator[Any]:
+        first = True
+        async for message in request:
+            if first:
+                audit.note(message)
+                first = False
+            yield message
+
+    return messages()
+
+
 class _Call:
-    """Times one RPC and writes its log line."""
+    """Times one RPC and writes its log line, and that of the audit when it changes something."""
 
     def __init__(self, method: str, sent_id: str, parent: str) -> None:
         self._method, self._parent = method, parent
@@ -121,6 +144,8 @@ class _Call:
     def __enter__(self) -> _Call:
         self._began = time.perf_counter()
         request_id.set(self._id)  # each RPC runs in a context of its own
+        if audit.is_change(self._method):
+            audit.begin()
         self._span = traces.begin(self._method.removeprefix("/"), self._parent)
         return self
 
@@ -131,6 +156,8 @@ class _Call:
         level = logging.DEBUG if quiet else logging.INFO
         seconds = time.perf_counter() - self._began
         logger.log(level, "%s %s %.1f ms", self._method, self.code.name, 1000 * seconds)
+        if audit.is_change(self._method):
+            audit.write(self._method, self.code.name)
         telemetry.observe("timbre_rpc_seconds", seconds, self._method, self.code.name)
         if self._span:
             self._span.set_attribute("rpc.grpc.status_code", self.code.value[0])

@@ -13,8 +13,9 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.runtime import tls
 from services.runtime.auth import check_listen, open_verifier
-from services.runtime.errors import FailedPrecondition, Unavailable, recognise
+from services.runtime.errors import FailedPrecondition, TimbreError, Unavailable, recognise
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.settings import RuntimeSettings
 
@@ -85,18 +86,20 @@ async def serve(
             coroutine.close()
         raise
     chassis = ChassisInterceptor(open_verifier(settings), scopes)
-    server = grpc.aio.server(interceptors=[chassis], options=SERVER_OPTIONS)
+    options = [*SERVER_OPTIONS, ("grpc.max_concurrent_streams", settings.max_streams)]
+    server = grpc.aio.server(interceptors=[chassis], options=options)
     healthy = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     for register in services.values():
         register(server)
     reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     try:
-        port = server.add_insecure_port(listen)
-    except RuntimeError as error:
+        port = _bind(server, listen, tls.of_services(settings))
+        probed = await _answer_probes(settings.health_listen, healthy)
+    except TimbreError:
         for coroutine in background:
             coroutine.close()
-        raise Unavailable(f"Cannot listen on {listen}: the port may be taken, choose another one.") from error
+        raise
     await server.start()
     for name in ("", *services):
         await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -114,7 +117,38 @@ async def serve(
     for task in tasks:
         task.cancel()
     await asyncio.gather(server.stop(settings.drain_grace_seconds), *tasks, return_exceptions=True)
+    if probed:
+        await probed.stop(None)
     waiter.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await waiter
     logger.info("stopped")
+
+
+def _bind(server: grpc.aio.Server, listen: str, certificates: tls.Certificates | None) -> int:
+    """Makes a server listen; returns the port.
+
+    Raises:
+        FailedPrecondition: There is an authority, but no certificate to show.
+        Unavailable: The address cannot be bound.
+    """
+    try:
+        if certificates is None:
+            return server.add_insecure_port(listen)
+        return server.add_secure_port(listen, tls.server_credentials(certificates))
+    except RuntimeError as error:
+        raise Unavailable(f"Cannot listen on {listen}: the port may be taken, choose another one.") from error
+
+
+async def _answer_probes(listen: str, healthy: health.aio.HealthServicer) -> grpc.aio.Server | None:
+    """Answers health checks in plain text where a setting says so. There is nothing else there, so anybody may ask.
+
+    Kubernetes' gRPC probes know no TLS (https://kubernetes.io/docs/concepts/configuration/liveness-readiness-startup-probes).
+    """
+    if not listen:
+        return None
+    server = grpc.aio.server(options=SERVER_OPTIONS)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    _bind(server, listen, None)
+    await server.start()
+    return server

@@ -67,6 +67,22 @@ class RuntimeSettings(BaseSettings):
     jwt_leeway_seconds: float = Field(default=10.0, ge=0, le=300)
     """How far the clocks of issuer and checker may differ, in seconds."""
 
+    tls_cert: Path | None = None
+    """Certificate that the services, and the gateway when it calls them, show each other, PEM. Default: plain text."""
+
+    tls_key: Path | None = None
+    """Its key, PEM."""
+
+    tls_ca: Path | None = None
+    """Who signs these certificates, PEM. A service then lets in only who shows one; the gateway checks the services' by it."""
+
+    health_listen: str = ""
+    """Where a service answers health checks, and nothing else, in plain text, `host:port`, for probes that cannot show a
+    certificate. Default: only where it answers everything."""
+
+    max_streams: int = Field(default=1000, gt=0)
+    """How many calls a service works on at once for one connection; further ones wait."""
+
     log_format: Literal["text", "json"] = "text"
     """Log lines for people or, in a cluster, for machines."""
 
@@ -110,6 +126,8 @@ class RuntimeSettings(BaseSettings):
             raise ValueError("TIMBRE_AUTH=jwt needs either TIMBRE_JWT_SECRET or TIMBRE_JWT_JWKS_URL, and not both")
         if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
             raise ValueError("TIMBRE_JWT_SECRET must have at least 32 bytes: openssl rand -base64 48 makes a good one")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("TIMBRE_TLS_CERT and TIMBRE_TLS_KEY belong together: set both, or neither")
         self.data_dir = self.data_dir.expanduser().absolute()
         self.storage_url = self.storage_url or (self.data_dir / "objects").as_uri()
         self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'timbre.db'}"

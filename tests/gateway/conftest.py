@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from gateway.__main__ import Server
 from gateway.app import create_app
 from gateway.settings import GatewaySettings
+from services.runtime import tls
 from services.runtime.auth import open_verifier
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.server import SERVER_OPTIONS
@@ -90,7 +92,9 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> StartStack:
     """An async context manager that starts a gateway; settings by name."""
 
     @asynccontextmanager
-    async def start(service_auth: RuntimeSettings | None = None, **settings: Any) -> AsyncIterator[Stack]:
+    async def start(
+        service_auth: RuntimeSettings | None = None, trust: ssl.SSLContext | None = None, **settings: Any
+    ) -> AsyncIterator[Stack]:
         script = Script()
         servers, checks, addresses = {}, {}, {}
         for name in ("dataset", "trainer", "inference"):
@@ -103,7 +107,8 @@ def start_stack(tmp_path_factory: pytest.TempPathFactory) -> StartStack:
             assert not running.done(), "the gateway did not start"
             await asyncio.sleep(0.005)
         port = server.servers[0].sockets[0].getsockname()[1]
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        scheme = "https" if known.https_cert else "http"
+        async with httpx.AsyncClient(base_url=f"{scheme}://127.0.0.1:{port}", timeout=10, verify=trust or True) as client:
             yield Stack(client, script, servers, checks, known, server)
         server.should_exit = True
         await running
@@ -144,7 +149,10 @@ async def _start_service(
         messages, stubs, service = SERVICES[served]
         servicer = _servicer(messages.DESCRIPTOR.services_by_name[service], getattr(stubs, f"{service}Servicer"), script)
         getattr(stubs, f"add_{service}Servicer_to_server")(servicer, server)
-    port = server.add_insecure_port(f"127.0.0.1:{port}")
+    certificates = tls.of_services(known_to) if known_to else None
+    listen = f"127.0.0.1:{port}"
+    secure = tls.server_credentials(certificates) if certificates else None
+    port = server.add_secure_port(listen, secure) if secure else server.add_insecure_port(listen)
     await server.start()
     return server, check, port
 

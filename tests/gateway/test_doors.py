@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from fastapi.routing import APIRoute
 from timbre.dataset.v1 import dataset_pb2
 from timbre.inference.v1 import inference_pb2
-from timbre.jobs.v1 import jobs_pb2
+from timbre.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
 from gateway import limits
@@ -358,7 +358,60 @@ async def test_keys_of_an_issuer(issuer: Issuer, tmp_path: Any, monkeypatch: pyt
     assert (await verifier.verify(fresh)).subject == "ana"
 
 
+async def test_what_is_remembered_of_a_token(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = RuntimeSettings(data_dir=tmp_path, auth="jwt", jwt_secret=SECRET, jwt_leeway_seconds=0)
+    verifier = Verifier(settings)
+    monkeypatch.setattr("services.runtime.auth._REMEMBERED", 3)
+    soon = f"Bearer {token(exp=int(time.time()) + 2)}"
+    found = await verifier.verify(soon)
+    assert await verifier.verify(soon) is found, "its signature is checked once"
+    await asyncio.sleep(2.1)
+    with pytest.raises(Unauthenticated, match="expired"):
+        await verifier.verify(soon)
+    for number in range(9):
+        await verifier.verify(f"Bearer {token(sub=f's{number}')}")
+    assert len(verifier._known) == 3
+    now, late = time.time, f"Bearer {token(exp=int(time.time()) + 600)}"
+    found = await verifier.verify(late)
+    monkeypatch.setattr(time, "time", lambda: now() + 90)
+    again = await verifier.verify(late)
+    assert again == found
+    assert again is not found, "and once more after a minute: the issuer may have taken back the key"
+
+
 async def test_a_minted_token_counts(tmp_path: Any) -> None:
     settings = RuntimeSettings(data_dir=tmp_path, auth="jwt", jwt_secret=SECRET)
     found = await Verifier(settings).verify(f"Bearer {mint(settings, 'me', ['training', 'inference'], 60)}")
     assert (found.subject, found.scopes) == ("me", {"training", "inference"})
+
+
+async def test_a_change_names_its_objects_at_every_door(locked: Any, caplog: pytest.LogCaptureFixture) -> None:
+    started = trainer_pb2.StartTrainingResponse(job_id="job_1", model_name="voice", output_folder="train/output/voice")
+    locked.answer(
+        StartTraining=started,
+        UploadRecording=dataset_pb2.UploadRecordingResponse(source="s-1", key="datasets/a/raw/s-1.wav"),
+        CancelJob=jobs_pb2.CancelJobResponse(),
+    )
+    body = {"model_name": "voice", "dataset_folder": "datasets/a", "epochs": 10}
+    admin = bearer(token(scope="admin"))
+    with caplog.at_level("INFO", "timbre.audit"):
+        assert (await locked.client.post("/training/start", json=body, headers=admin)).status_code == 200
+        form = {"data": {"folder": "datasets/a"}, "files": {"files": ("a\n.wav", b"x")}}
+        assert (await locked.client.post("/training/dataset/upload", headers=admin, **form)).status_code == 200
+        async with grpc.aio.insecure_channel(locked.settings.trainer_address) as channel:
+            with pytest.raises(grpc.aio.AioRpcError):
+                await trainer_pb2_grpc.TrainerServiceStub(channel).StopTraining(trainer_pb2.StopTrainingRequest())
+            await jobs_pb2_grpc.JobsServiceStub(channel).CancelJob(
+                jobs_pb2.CancelJobRequest(job_id="job_7"), metadata=[("authorization", admin["Authorization"])]
+            )
+    lines = [record.getMessage() for record in caplog.records if record.name == "timbre.audit"]
+    training = "dataset_folder='datasets/a' job_id='job_1' model_name='voice'"
+    recording = "filename='a%0A.wav' folder='datasets/a' key='datasets/a/raw/s-1.wav' source='s-1'"
+    assert lines == [
+        f"'ana' /timbre.trainer.v1.TrainerService/StartTraining {training} OK",
+        f"'ana' POST /training/start {training} 200",
+        f"'ana' /timbre.dataset.v1.DatasetService/UploadRecording {recording} OK",
+        f"'ana' POST /training/dataset/upload {recording} 200",
+        "'anonymous' /timbre.trainer.v1.TrainerService/StopTraining UNAUTHENTICATED",
+        "'ana' /timbre.jobs.v1.JobsService/CancelJob job_id='job_7' OK",
+    ]

@@ -164,6 +164,27 @@ async def test_messages_over_the_limit_are_refused(tmp_path: Path) -> None:
         process.wait(timeout=30)
 
 
+async def test_a_connection_has_so_many_streams(tmp_path: Path) -> None:
+    port = free_port()
+    environment = {"TIMBRE_DATA_DIR": str(tmp_path), "TIMBRE_DATASET_LISTEN": f"127.0.0.1:{port}", "TIMBRE_MAX_STREAMS": "2"}
+    process = subprocess.Popen([sys.executable, "-m", "services.dataset"], env={**os.environ, **environment})
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            await asyncio.wait_for(channel.channel_ready(), 60)
+            stub = jobs_pb2_grpc.JobsServiceStub(channel)
+            streams = [stub.WatchJobs(pb.WatchJobsRequest()) for _ in range(2)]
+            for stream in streams:
+                await stream.initial_metadata()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ListJobs(pb.ListJobsRequest(), timeout=1)
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            streams[0].cancel()
+            await stub.ListJobs(pb.ListJobsRequest(), timeout=30)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
 def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     with _listening() as port:
         environment = {**os.environ, "TIMBRE_DATA_DIR": str(tmp_path), "TIMBRE_DATASET_LISTEN": f"127.0.0.1:{port}"}
