@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 from tests.deploy.images import (
     DOCKERFILES,
+    ELSEWHERE,
     PROGRAMS,
     PROJECT,
     ROOT,
