@@ -33,7 +33,7 @@ run: setup  ## start everything: make run, make run PORT=8123
 demo: setup  ## run the whole workflow: make demo, make demo MODEL=xtts_v2
 	@exec $(BIN)/timbre demo --model $(MODEL)
 
-test: setup  ## run every test
+test: setup $(VENV)/checkov/.made  ## run every test
 	OMP_NUM_THREADS=1 TIMBRE_TEST_CACHE="$${TIMBRE_TEST_CACHE:-$(CURDIR)/.timbre/test-models}" \
 	  $(BIN)/pytest $(PYTEST_FLAGS) $(TESTS)
 
@@ -55,6 +55,7 @@ docs: setup  ## write the file tree at the end of README.md anew
 
 lock: $(VENV)/.uv  ## write requirements.lock anew from pyproject.toml, moving as few versions as possible
 	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
+	echo checkov | $(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --no-annotate - --output-file deploy/k8s/checkov.lock
 
 clean:  ## remove what was made here: .venv, gen/ and caches (data stays)
 	rm -rf $(VENV) gen protos/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -88,6 +89,12 @@ gen/.made: $(PROTOS) $(VENV)/.packages
 	@mkdir -p gen
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos \
 	  --python_out=gen --grpc_python_out=gen --mypy_out=quiet:gen --mypy_grpc_out=quiet:gen $(PROTOS)
+	@touch $@
+
+# The policy lint of the manifests pins packages that clash with ours: it has an environment of its own.
+$(VENV)/checkov/.made: deploy/k8s/checkov.lock | $(VENV)/.uv
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirements deploy/k8s/checkov.lock
 	@touch $@
 
 $(BUF): protos/package.json $(VENV)/.packages

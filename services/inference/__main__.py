@@ -42,16 +42,13 @@ def make_servicer(settings: InferenceSettings) -> InferenceServicer:
 async def main(settings: InferenceSettings) -> None:
     """Serves until it is told to stop."""
     servicer = make_servicer(settings)
-    services = {
-        "timbre.inference.v1.InferenceService": lambda server: add_InferenceServiceServicer_to_server(servicer, server),
-    }
+    name = "timbre.inference.v1.InferenceService"
+    services = {name: lambda server: add_InferenceServiceServicer_to_server(servicer, server)}
     telemetry.gauge("timbre_synthesis_queue", "Requests that wait for the model.", lambda: servicer.thread.queued_count)
-    preloading = asyncio.create_task(servicer.preload()) if settings.preload else None
+    warm_ups = {name: servicer.preload()} if settings.preload else {}
     try:
-        await serve(settings.inference_listen, services, settings, scopes=RPC_SCOPES)
+        await serve(settings.inference_listen, services, settings, scopes=RPC_SCOPES, warm_ups=warm_ups)
     finally:
-        if preloading is not None:
-            preloading.cancel()
         servicer.thread.close()
 
 

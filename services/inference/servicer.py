@@ -31,6 +31,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 logger = logging.getLogger(__name__)
 
+# A base that cannot be had now, because the network or the store is away, is asked for again so soon, then ever more rarely.
+_PRELOAD_RETRY_SECONDS = 2.0
+_PRELOAD_RETRY_LIMIT_SECONDS = 60.0
+
 
 @dataclass(frozen=True)
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
@@ -97,11 +101,18 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
         )
 
     async def preload(self) -> None:
-        """Loads the base model; a failure is logged, and met again by the first request that needs the model."""
-        try:
-            await self.thread.run(lambda _: self.voices.get(BASE), self.settings.load_timeout_seconds)
-        except TimbreError as error:
-            logger.error("the base model could not be loaded: %s", error.message)
+        """Returns once the base model is loaded; each failure is logged, and tried again after a while."""
+        pause = _PRELOAD_RETRY_SECONDS
+        while True:
+            try:
+                await self.thread.run(lambda _: self.voices.get(BASE), self.settings.load_timeout_seconds)
+                return
+            except TimbreError as error:
+                logger.error("the base model could not be loaded, next try in %.0f s: %s", pause, error.message)
+            except Exception:
+                logger.exception("the base model could not be loaded, next try in %.0f s", pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PRELOAD_RETRY_LIMIT_SECONDS)
 
     async def _fetch(self, checkpoint: str) -> None:
         """Copies a checkpoint to this machine, beside the work of the model thread and not in its way."""

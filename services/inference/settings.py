@@ -25,7 +25,8 @@ class InferenceSettings(RuntimeSettings):
     """Where the model computes. Default: a GPU if there is one."""
 
     preload: bool = False
-    """Whether the base model is loaded right after the start, in the background, and not by the first request."""
+    """Whether the base model is loaded right after the start, in the background, and not by the first request. The service's
+    health is NOT_SERVING until it is loaded."""
 
     loaded_models: int = Field(default=2, ge=1)
     """Models kept in memory, the base model included; the one that was not used for longest goes first."""

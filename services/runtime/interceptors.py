@@ -108,7 +108,11 @@ def _wrap_stream(inner: Callable[..., Any], admit: Admit, method: str, sent_id: 
         with _Call(method, sent_id, parent) as logged:
             try:
                 await admit()
-                async for response in inner(_noted(request), context):
+                responses = inner(_noted(request), context)
+                if asyncio.iscoroutine(responses):  # writes by itself, as the health service's Watch does
+                    await responses
+                    return
+                async for response in responses:
                     yield response
             except Exception as error:
                 await _abort(context, error, logged)

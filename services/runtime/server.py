@@ -7,6 +7,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -21,6 +22,8 @@ from services.runtime.settings import RuntimeSettings
 
 logger = logging.getLogger(__name__)
 
+Health = health_pb2.HealthCheckResponse
+
 # Requests carry names and figures, and uploads in chunks of at most 1 MiB; nothing legitimate is larger than this.
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
@@ -34,7 +37,8 @@ SERVER_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),  # clients may ask that often whether we live
-    # Now and then clients connect anew, upon which they look for replicas that came since; calls under way are not touched.
+    # Clients connect anew, and see replicas that were added: they look up the name only when a connection ends. Calls under
+    # way finish on the old connection, however long they take.
     ("grpc.max_connection_age_ms", 300_000),
     ("grpc.so_reuseport", 0),  # two services on one port would share its calls by chance
 )
@@ -63,6 +67,7 @@ async def serve(
     *,
     scopes: Mapping[str, Collection[str]] | None = None,
     background: Sequence[Coroutine[Any, Any, None]] = (),
+    warm_ups: Mapping[str, Coroutine[Any, Any, None]] = MappingProxyType({}),
     on_ready: Callable[[int], None] = lambda _port: None,
 ) -> None:
     """Serves until SIGTERM or SIGINT, then lets the calls under way finish and the background tasks end.
@@ -73,6 +78,7 @@ async def serve(
         settings: Shared settings.
         scopes: Full method to the scopes of which a caller needs one; what is not listed needs `admin`.
         background: Tasks that run beside the server and are cancelled, and awaited, at its end.
+        warm_ups: Full service name to what has to be done before its health is SERVING; it answers calls meanwhile.
         on_ready: Called with the port once calls are answered.
 
     Raises:
@@ -82,7 +88,7 @@ async def serve(
     try:
         check_listen(listen.rpartition(":")[0], settings)
     except FailedPrecondition:
-        for coroutine in background:
+        for coroutine in (*background, *warm_ups.values()):
             coroutine.close()
         raise
     chassis = ChassisInterceptor(open_verifier(settings), scopes)
@@ -97,16 +103,18 @@ async def serve(
         port = _bind(server, listen, tls.of_services(settings))
         probed = await _answer_probes(settings.health_listen, healthy)
     except TimbreError:
-        for coroutine in background:
+        for coroutine in (*background, *warm_ups.values()):
             coroutine.close()
         raise
     await server.start()
     for name in ("", *services):
-        await healthy.set(name, health_pb2.HealthCheckResponse.SERVING)
+        cold = name in warm_ups
+        await healthy.set(name, Health.NOT_SERVING if cold else Health.SERVING)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(coroutine) for coroutine in background]
+    warming = [asyncio.create_task(_warm_up(healthy, name, coroutine)) for name, coroutine in warm_ups.items()]
     logger.info("serving %s on port %d", ", ".join(services), port)
     on_ready(port)
     waiter = asyncio.create_task(stop.wait())
@@ -114,9 +122,9 @@ async def serve(
     await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
     logger.info("stopping")
     await healthy.enter_graceful_shutdown()
-    for task in tasks:
+    for task in (*tasks, *warming):
         task.cancel()
-    await asyncio.gather(server.stop(settings.drain_grace_seconds), *tasks, return_exceptions=True)
+    await asyncio.gather(server.stop(settings.drain_grace_seconds), *tasks, *warming, return_exceptions=True)
     if probed:
         await probed.stop(None)
     waiter.cancel()
@@ -152,3 +160,9 @@ async def _answer_probes(listen: str, healthy: health.aio.HealthServicer) -> grp
     _bind(server, listen, None)
     await server.start()
     return server
+
+
+async def _warm_up(healthy: health.aio.HealthServicer, name: str, work: Coroutine[Any, Any, None]) -> None:
+    await work
+    await healthy.set(name, Health.SERVING)
+    logger.info("%s is ready", name)

@@ -323,16 +323,27 @@ async def test_a_checkpoint_of_another_base_is_refused(start: Any, checkpoint: P
     assert "TIMBRE_BASE_MODEL" in message
 
 
-async def test_preloading_loads_the_base_and_its_failure_ends_nothing(start: Any) -> None:
+async def test_preloading_tries_until_the_base_is_loaded(
+    start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("services.inference.servicer._PRELOAD_RETRY_SECONDS", 0.5)
     service = await start()
-    await service.servicer.preload()
-    assert service.servicer.voices.loaded_names == ("base",)
+    voices = service.servicer.voices
+    makes, troubles = voices._make_loader, [OSError("the disk is away"), LicenceNotAccepted()]
 
-    def fails() -> Any:
-        raise LicenceNotAccepted
+    def make() -> Any:
+        if troubles:
+            raise troubles.pop()
+        return makes()
 
-    service.servicer.voices._models.clear()
-    service.servicer.voices._loader, service.servicer.voices._make_loader = None, fails
-    await service.servicer.preload()
-    code, message, _ = await refused(service.stub.Synthesize(speech(checkpoint="base")))
-    assert (code, "TIMBRE_ACCEPT_XTTS_LICENSE" in message) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+    voices._make_loader = make
+    preload = asyncio.create_task(service.servicer.preload())
+    while troubles:
+        await asyncio.sleep(0.01)
+        assert not preload.done()
+    code, *_ = await refused(service.stub.Synthesize(speech(checkpoint="none")))
+    assert code == grpc.StatusCode.INVALID_ARGUMENT, "other calls are answered meanwhile"
+    await asyncio.wait_for(preload, 120)
+    assert voices.loaded_names == ("base",)
+    assert "TIMBRE_ACCEPT_XTTS_LICENSE" in caplog.text
+    assert "the disk is away" in caplog.text

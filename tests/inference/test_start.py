@@ -16,6 +16,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from timbre.inference.v1 import inference_pb2 as pb
 from timbre.inference.v1 import inference_pb2_grpc
 
+Health = health_pb2.HealthCheckResponse
+SERVICE = "timbre.inference.v1.InferenceService"
 ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "torchaudio", "TTS", "trainer", "librosa", "scipy", "transformers", "whisper", "numba"}
 
@@ -78,3 +80,25 @@ def test_a_base_that_cannot_be_had_is_explained(tmp_path: Path, base: str, code:
             stub.LoadCheckpoint(pb.LoadCheckpointRequest(checkpoint="base"), timeout=60)
     assert caught.value.code() == code
     assert sentence in caught.value.details()
+
+
+def test_with_preload_is_ready_once_the_base_is_loaded(tmp_path: Path, tiny_base: Path) -> None:
+    settings = {"TIMBRE_BASE_MODEL": str(tiny_base), "TIMBRE_PRELOAD": "true"}
+    with running(tmp_path, **settings) as (_, address), grpc.insecure_channel(address) as channel:
+        health, inference = health_pb2_grpc.HealthStub(channel), inference_pb2_grpc.InferenceServiceStub(channel)
+        assert health.Check(health_pb2.HealthCheckRequest(), timeout=10).status == Health.SERVING
+        watched = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE), timeout=300)
+        assert next(watched).status == Health.NOT_SERVING
+        assert next(watched).status == Health.SERVING
+        assert list(inference.GetInferenceStatus(pb.GetInferenceStatusRequest()).loaded_checkpoints) == ["base"]
+        watched.cancel()
+
+
+def test_with_preload_a_base_that_cannot_be_had_never_makes_it_ready(tmp_path: Path) -> None:
+    with running(tmp_path, TIMBRE_PRELOAD="true") as (process, address), grpc.insecure_channel(address) as channel:
+        assert process.stdout is not None
+        said = next(line for line in process.stdout if "could not be loaded" in line)
+        assert "TIMBRE_ACCEPT_XTTS_LICENSE" in said
+        health = health_pb2_grpc.HealthStub(channel)
+        stands = {name: health.Check(health_pb2.HealthCheckRequest(service=name), timeout=10).status for name in ("", SERVICE)}
+        assert stands == {"": Health.SERVING, SERVICE: Health.NOT_SERVING}

@@ -148,6 +148,31 @@ def test_a_service_is_healthy_soon_and_drains(module: str, tmp_path: Path) -> No
         assert process.wait(timeout=30) == 0
 
 
+async def test_connections_are_renewed_and_no_call_is_lost() -> None:
+    peers = []
+
+    class Counting(jobs_pb2_grpc.JobsServiceServicer):
+        async def GetJob(self, request: pb.GetJobRequest, context: Any) -> pb.GetJobResponse:
+            peers.append(context.peer())
+            await asyncio.sleep(2 if request.job_id == "long" else 0)
+            return pb.GetJobResponse()
+
+    age = "grpc.max_connection_age_ms"
+    assert age in dict(SERVER_OPTIONS)
+    server = grpc.aio.server(options=[(name, 300 if name == age else value) for name, value in SERVER_OPTIONS])
+    jobs_pb2_grpc.add_JobsServiceServicer_to_server(Counting(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as opened:
+        stub = jobs_pb2_grpc.JobsServiceStub(opened)
+        long = asyncio.ensure_future(stub.GetJob(pb.GetJobRequest(job_id="long")))
+        while len(set(peers)) < 3:
+            await stub.GetJob(pb.GetJobRequest(job_id="short"))
+            await asyncio.sleep(0.01)
+        await long
+    await server.stop(None)
+
+
 async def test_messages_over_the_limit_are_refused(tmp_path: Path) -> None:
     port = free_port()
     environment = {**os.environ, "TIMBRE_DATA_DIR": str(tmp_path), "TIMBRE_DATASET_LISTEN": f"127.0.0.1:{port}"}
