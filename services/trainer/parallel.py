@@ -81,8 +81,10 @@ def check_stop_together(accelerator: Accelerator, *, stop: bool, release: bool) 
         JobStopped: Somebody asked the job to stop.
         JobReleased: The leader's process shuts down.
     """
-    wish = torch.tensor(1 if stop else 2 if release else 0, device=accelerator.device)
-    raised = _WISHES[int(broadcast(wish))]
+    wish = 1 if stop else 2 if release else 0
+    if accelerator.num_processes > 1:
+        wish = int(broadcast(torch.tensor(wish, device=accelerator.device)))
+    raised = _WISHES[wish]
     if raised is not None:
         raise raised
 
