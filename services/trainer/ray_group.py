@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 import tempfile
 import threading
@@ -90,6 +91,8 @@ def train_on_ray(job: JobContext, settings: TrainerSettings, plan: Plan, process
         TrainingFailed: The training says what is wrong.
     """
     wanted = settings.ray_resources.get(RESOURCES, RayResources())
+    # It would tell workers that ask of a node that is to go; ours find that out when it goes.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     with in_cluster(), tempfile.TemporaryDirectory(prefix="timbre-train-", ignore_cleanup_errors=True) as folder:
         _wait_for_room(job, settings, wanted, processes)
         desk = _open_desk()
@@ -146,7 +149,11 @@ def _fit(job: JobContext, word: dict[str, Any], wanted: RayResources, processes:
         train_loop_config=word,
         scaling_config=ScalingConfig(num_workers=processes, use_gpu=wanted.gpus > 0, resources_per_worker=_bundle(wanted)),
         torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
-        run_config=RunConfig(name=f"{job.id}-{job.attempt}", storage_path=folder, failure_config=FailureConfig(max_failures=0)),
+        run_config=RunConfig(
+            name=f"{job.id}-{job.attempt}",
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=0, max_preemption_failures=0),
+        ),
     )
     trainer.fit()
 

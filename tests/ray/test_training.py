@@ -179,7 +179,8 @@ async def test_stop_and_the_kill_of_a_node_change_no_loss(
         weights[name] = load_checkpoint(tmp_path / f"{name}.pth").gpt
     for name, value in weights["alone"].items():
         torch.testing.assert_close(weights["both"][name], value, rtol=0, atol=1e-3, msg=name)
-    assert not any((disk / "scratch" / first.id).exists() for disk in disks.values())
+    # To Ray Train these nodes, with one address, are one: only the leading worker clears up.
+    assert not any((disk / "scratch" / first.id / "events").exists() for disk in disks.values())
 
 
 async def test_a_cluster_without_room_fails_the_job_when_it_may_not_wait_longer(
