@@ -47,7 +47,10 @@ def train_in_processes(job: JobContext, settings: TrainerSettings, plan: Plan, p
     import torch
 
     if 0 < (gpus := torch.cuda.device_count()) < processes:
-        raise TooFewGpus(f"TIMBRE_TRAINING_WORKERS is {processes}, and this machine has {gpus} GPUs: set it to at most {gpus}.")
+        raise TooFewGpus(
+            f"TIMBRE_TRAINING_WORKERS is {settings.training_workers}, and this machine has {gpus} GPU{'s' * (gpus != 1)}: "
+            f"set it to {gpus} or less."
+        )
     meeting_point = job.scratch / "processes"
     meeting_point.unlink(missing_ok=True)
     arguments = (processes, meeting_point, os.getpid(), job.id, job.lease, settings, plan)

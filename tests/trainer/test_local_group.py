@@ -26,7 +26,8 @@ from services.trainer.checkpoints import checkpoint_key
 from services.trainer.clips import Clip
 from services.trainer.features import Example
 from services.trainer.finetune import finetune
-from services.trainer.launch import count_processes
+from services.trainer.launch import Plan, count_processes, launch
+from services.trainer.local_group import TooFewGpus
 from services.trainer.options import TrainOptions
 from services.trainer.parallel import Share, share_of
 from services.trainer.servicer import KINDS, TRAIN
@@ -179,9 +180,26 @@ async def test_shutdown_death_and_stop_reach_all_processes_and_change_no_loss(
     assert not any(process.is_running() for process in processes)
 
 
-def test_there_are_no_more_processes_than_clips_in_a_batch(settings: TrainerSettings) -> None:
+def test_there_are_no_more_processes_than_clips_in_a_batch_and_with_use_deepspeed_one_a_gpu(
+    settings: TrainerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert count_processes(settings, replace(OPTIONS, batch_size=1)) == 1
     assert count_processes(settings.model_copy(update={"training_workers": 8}), OPTIONS) == OPTIONS.batch_size
+    one = settings.model_copy(update={"training_workers": 1})
+    split = replace(OPTIONS, use_deepspeed=True)
+    for gpus, processes in {0: 1, 1: 1, 3: 3, 8: OPTIONS.batch_size}.items():
+        monkeypatch.setattr("torch.cuda.device_count", lambda gpus=gpus: gpus)
+        assert count_processes(one, split) == processes
+        assert count_processes(one, OPTIONS) == 1
+        assert count_processes(one.model_copy(update={"runner": "ray"}), split) == 1
+
+
+def test_more_processes_than_gpus_are_refused(
+    settings: TrainerSettings, make_job: Callable[[], JobContext], clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(TooFewGpus, match="TIMBRE_TRAINING_WORKERS is 2, and this machine has 1 GPU: set it to 1"):
+        launch(make_job(), settings, Plan(tuple(clips), OPTIONS, "both"))
 
 
 def example(tokens: int, samples: int) -> Example:
