@@ -32,6 +32,21 @@ def ray_pool(resources: RayResources) -> Iterator[Executor]:
     Raises:
         ClusterUnavailable: This process is not part of a cluster.
     """
+    with in_cluster():
+        pool = _RayPool(resources)
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def in_cluster() -> Iterator[None]:
+    """Makes this process, a Ray job, part of its cluster; when the block is left, all that it started there ends.
+
+    Raises:
+        ClusterUnavailable: This process is not part of a cluster.
+    """
     import ray
 
     before = signal.getsignal(signal.SIGTERM)
@@ -40,11 +55,9 @@ def ray_pool(resources: RayResources) -> Iterator[Executor]:
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ClusterUnavailable("No Ray cluster can be reached from this worker: set TIMBRE_RUNNER=ray too.") from error
     signal.signal(signal.SIGTERM, before)  # Ray would end the process at once, and the job wants to save
-    pool = _RayPool(resources)
     try:
-        yield pool
+        yield
     finally:
-        pool.shutdown(cancel_futures=True)
         ray.shutdown()
 
 

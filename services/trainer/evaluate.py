@@ -30,6 +30,10 @@ class Losses:
         """What training minimises: the audio loss, and a hundredth of the text loss."""
         return TEXT_LOSS_WEIGHT * self.text + AUDIO_LOSS_WEIGHT * self.audio
 
+    def weighted(self, text: float, audio: float) -> Losses:
+        """Returns each loss times its weight."""
+        return Losses(self.text * text, self.audio * audio)
+
     def figures(self) -> dict[str, float]:
         """Returns the losses as numbers, by the names of their series."""
         values = {"loss": self.total, "text_loss": self.text, "audio_loss": self.audio}

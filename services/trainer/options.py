@@ -25,10 +25,11 @@ class TrainOptions:
 
     Attributes:
         epochs: Passes over the clips.
-        batch_size: Clips a step on the device.
+        batch_size: Clips a step, over all processes of the training.
         learning_rate: Peak of the schedule: it rises over the first steps, then falls to a tenth along a cosine.
         accumulation: Steps whose gradients are added up before the weights change.
         max_gradient_norm: Gradients are scaled down to this norm.
+        dropout: Share of activations that a step leaves out; XTTS-v2 was trained with a tenth.
         use_deepspeed: Asked for by the documented flag; see `finetune`.
         save_every: Epochs between checkpoints; None makes it a tenth of `epochs`.
         keep_last: How many of the newest checkpoints stay; the best one stays too.
@@ -41,6 +42,7 @@ class TrainOptions:
     learning_rate: float = 1e-4
     accumulation: int = 1
     max_gradient_norm: float = 1.0
+    dropout: float = 0.1
     use_deepspeed: bool = False
     save_every: int | None = None
     keep_last: int = 5
@@ -55,6 +57,7 @@ class TrainOptions:
             ("accumulation", 1, 1_000),
             ("keep_last", 1, 1_000),
             ("held_out", 0.0, 0.5),
+            ("dropout", 0.0, 0.9),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

@@ -20,7 +20,7 @@ from services.xtts.checkpoint import save_checkpoint
 
 _MIN_STATE_INTERVAL_SECONDS = 5.0
 _STATE_COST_SHARE = 0.05
-"""The state is saved locally every 5 s, or less often where saving would take more than this part of the time."""
+"""The state is saved every 5 s, or less often where saving would take more than this part of the time."""
 
 
 def write_checkpoint(training: Training) -> None:
@@ -32,7 +32,7 @@ def write_checkpoint(training: Training) -> None:
     device = training.accelerator.device
     if training.held_out:
         mel_stats = training.model.mel_stats
-        measured = held_out_loss(training.gpt, training.held_out, mel_stats, options.batch_size, device)
+        measured = held_out_loss(gpt, training.held_out, mel_stats, options.batch_size, device)
         scores["held_out_loss"] = measured
         training.record(eval_loss=measured)
     checkpoint = make_checkpoint(
@@ -82,10 +82,10 @@ def write_state(training: Training, *, to_store: bool) -> None:
 
 
 def write_state_now_and_then(training: Training) -> None:
-    """Saves the state in the job's own folder when the last time is long enough ago."""
+    """Saves the state when the last time is long enough ago: in the store, too, if the job may continue on another machine."""
     interval = max(_MIN_STATE_INTERVAL_SECONDS, training.state_seconds / _STATE_COST_SHARE)
     if time.monotonic() - training.state_saved_at > interval:
-        write_state(training, to_store=False)
+        write_state(training, to_store=training.on_cluster)
 
 
 def write_interrupted(training: Training, *, for_good: bool) -> None:
@@ -100,6 +100,8 @@ def write_interrupted(training: Training, *, for_good: bool) -> None:
 
 def keep_events(training: Training) -> None:
     """Puts the TensorBoard event files into the store."""
+    if training.events is None:
+        return
     training.events.flush()
     for path in sorted((training.job.scratch / "events").iterdir()):
         training.store.put(events_key(training.model_name, path.name), path)

@@ -1,7 +1,8 @@
 """What it takes to continue a training where it stood: weights, optimiser, and the position in the run.
 
 Random numbers are no part of it: every draw (order of the clips, crops, dropout) comes from the seed, the epoch and the
-position in the epoch, so a continued run draws what an undisturbed one would have drawn.
+position in the epoch, so a continued run draws what an undisturbed one would have drawn. Only dropout also depends on the
+number of processes that share the training.
 """
 
 from __future__ import annotations
@@ -127,8 +128,8 @@ def order_of_epoch(count: int, seed: int, epoch: int) -> list[int]:
     return [int(index) for index in np.random.default_rng([seed, epoch]).permutation(count)]
 
 
-def draws_of_batch(seed: int, epoch: int, batch: int) -> np.random.Generator:
-    """Returns the generator of one batch's crops, and seeds torch's for its dropout."""
+def draws_of_batch(seed: int, epoch: int, batch: int, rank: int = 0) -> np.random.Generator:
+    """Returns the generator of one batch's crops, and seeds torch's for the dropout in one process's share of it."""
     random = np.random.default_rng([seed, epoch, batch])
-    torch.manual_seed(int(random.integers(2**62)))
+    torch.manual_seed(int(random.integers(2**62)) + rank)
     return random

@@ -38,12 +38,13 @@ class Training:
         model: The whole model, of which the GPT is trained.
         gpt: The GPT as accelerate prepared it.
         optimizer: Of its weights.
-        accelerator: Device and precision.
+        accelerator: Device, precision, and the other processes of this training.
         train: What is trained on.
         held_out: What is measured with.
-        events: TensorBoard.
+        events: TensorBoard; None in a process that does not report.
         run: What run.json says.
         position: How far the run is.
+        on_cluster: Whether the job may continue on another machine, which finds only what is in the store.
         state_saved_at: When the state was last saved, by `time.monotonic`.
         state_seconds: How long that took.
     """
@@ -60,11 +61,17 @@ class Training:
     accelerator: Accelerator
     train: list[Example]
     held_out: list[Example]
-    events: SummaryWriter
+    events: SummaryWriter | None
     run: Run
+    on_cluster: bool = False
     position: Position = field(default_factory=Position)
     state_saved_at: float = field(default_factory=time.monotonic)
     state_seconds: float = 0.0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process reports and saves for all of the training."""
+        return bool(self.accelerator.is_main_process)
 
     @property
     def batches(self) -> int:
@@ -83,6 +90,8 @@ class Training:
 
     def record(self, **figures: float) -> None:
         """Adds figures to the job's series and to TensorBoard, at the number of finished steps."""
+        if self.events is None:
+            return
         self.job.record(self.position.step, **figures)
         for name, value in figures.items():
             self.events.add_scalar(name, value, self.position.step)

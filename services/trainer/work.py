@@ -12,6 +12,7 @@ from services.runtime.jobs.worker import work
 from services.runtime.store import ObjectStore, open_store
 from services.trainer.admission import DatasetNotTranscribed
 from services.trainer.clips import Clip
+from services.trainer.launch import Plan, launch
 from services.trainer.options import TrainOptions
 from services.trainer.settings import TrainerSettings
 
@@ -33,32 +34,13 @@ def train(job: JobContext, settings: TrainerSettings, store: ObjectStore) -> dic
     if not clips:
         raise DatasetNotTranscribed(f"{folder} has no transcribed segments to train on: transcribe it first.")
     job.log(f"{len(clips)} clips, {sum(clip.seconds for clip in clips) / 60:.1f} minutes, from {folder}.")
-    # After the cheap checks: this imports torch, and may make or fetch the base model.
-    from services.trainer.finetune import finetune
-    from services.xtts.base import resolve_base
-
-    base = resolve_base(
-        settings.base_model,
-        settings.models_dir,
-        accept_license=settings.accept_xtts_license,
-        on_progress=partial(_report_base, job),
-    )
     options = TrainOptions(
         epochs=parameters["epochs"],
         batch_size=parameters["batch_size"],
         learning_rate=parameters["learning_rate"],
         use_deepspeed=parameters["use_deepspeed"],
     )
-    return finetune(
-        job,
-        store,
-        clips=clips,
-        options=options,
-        base=base,
-        base_name=settings.base_model,
-        model_name=parameters["model_name"],
-        resume=parameters["resume"],
-    )
+    return launch(job, settings, Plan(tuple(clips), options, parameters["model_name"], parameters["resume"]))
 
 
 def read_clips(store: ObjectStore, folder: str, language: str) -> list[Clip]:
@@ -76,11 +58,6 @@ def read_clips(store: ObjectStore, folder: str, language: str) -> list[Clip]:
         for row in iterate_segments(store, folder)
         if row.transcribed and not row.excluded
     ]
-
-
-def _report_base(job: JobContext, fraction: float, message: str) -> None:
-    job.check_stop()
-    job.progress(0.0, f"base model: {message} ({fraction:.0%})")
 
 
 def main() -> None:

@@ -42,10 +42,13 @@ class Cluster:
         )
         self._run(shlex.join([sys.executable, str(HERE / "relay.py"), str(self._folder / "api"), "8265"]))
 
-    def start_node(self, name: str, port: int, cpus: int = 1, resources: dict[str, int] | None = None) -> None:
-        """Starts a node."""
+    def start_node(
+        self, name: str, port: int, cpus: int = 1, resources: dict[str, int] | None = None, data: Path | None = None
+    ) -> None:
+        """Starts a node, with a data folder of its own where one is given."""
+        own = f"TIMBRE_DATA_DIR={shlex.quote(str(data))} " if data else ""
         agent = f"--dashboard-agent-listen-port={port} --resources={shlex.quote(json.dumps(resources or {}))}"
-        self._run(f"ray start --block --address=127.0.0.1:6390 --node-name={name} --num-cpus={cpus} {agent}")
+        self._run(f"{own}ray start --block --address=127.0.0.1:6390 --node-name={name} --num-cpus={cpus} {agent}")
 
     def kill_node(self, name: str) -> None:
         """Kills everything that runs on a node, at once."""
@@ -81,7 +84,7 @@ class Cluster:
 
     def wait_for(self, name: str) -> None:
         """Waits until a node is alive; nodes that start on one machine at the same time get into each other's way."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while True:
             try:
                 nodes = httpx.get(f"{self.address}/api/v0/nodes", trust_env=False, timeout=20).json()["data"]["result"][

@@ -37,6 +37,7 @@ class JobContext:
         kind: What to do.
         parameters: What was asked for.
         attempt: How often the job was started, from 1.
+        lease: What this worker's writes name; a further process of the worker needs it too.
         scratch: A folder of this job alone on the local disk; kept from attempt to attempt, removed when the job ends.
     """
 
@@ -58,7 +59,7 @@ class JobContext:
         self.released = False
         self.stop_requested = False
         self._queue = queue
-        self._lease = job.lease
+        self.lease = job.lease
         self._interval = heartbeat_seconds
         self._doubt = doubt_seconds
         self._heard_at = time.monotonic()
@@ -133,7 +134,7 @@ class JobContext:
                 changes, lines, points = self._changes, self._lines, self._points
                 self._changes, self._lines, self._points = {}, [], []
             try:
-                self.stop_requested |= self._queue.report(self.id, self._lease, changes, lines=lines, points=points)
+                self.stop_requested |= self._queue.report(self.id, self.lease, changes, lines=lines, points=points)
             except sa.exc.DBAPIError:
                 with self._lock:  # not written: keep it for the next time
                     self._changes = changes | self._changes
