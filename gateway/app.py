@@ -17,7 +17,7 @@ from gateway import errors, pages, translate, uploads
 from gateway.backends import open_backends
 from gateway.doors import Doors, Links
 from gateway.middleware import BodyLimit, RequestLog
-from gateway.routes import checkpoints, dataset, files, health, inference, jobs, training
+from gateway.routes import checkpoints, dataset, files, health, inference, jobs, review, training
 from gateway.settings import GatewaySettings
 from gateway.watch import Hub
 from services.runtime.auth import open_verifier
@@ -31,7 +31,16 @@ Work that takes long runs as a job: its start is answered at once with a `job_id
 `events` say how it stands. Every error is `{"detail": "<one sentence>", "reason": "<NAME>"}`.
 """
 
-_ROUTERS = (dataset.router, training.router, checkpoints.router, inference.router, jobs.router, files.router, health.router)
+_ROUTERS = (
+    dataset.router,
+    review.router,
+    training.router,
+    checkpoints.router,
+    inference.router,
+    jobs.router,
+    files.router,
+    health.router,
+)
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import Failure
 from gateway.settings import GatewaySettings
+from gateway.translate import DATASET_AUDIO
 from services.runtime.auth import ANYBODY, caller
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _KINDS = (
     ("POST", "/training/start", "training"),
     ("POST", "/training/inference/", "inference"),
+    ("", DATASET_AUDIO, ""),  # as with /files/: a player asks for one segment many times
     ("", "/training/dataset", "dataset"),
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import format_datetime, parsedate_to_datetime
@@ -19,7 +19,10 @@ from services.runtime.keys import check_key
 from services.runtime.store import ObjectInfo, ObjectStore
 
 SERVED_PREFIXES = ("inference/", "ab_test/")
-"""The only keys that are ever served."""
+"""The only keys that are ever served below `/files/`."""
+
+# Audio of datasets: recordings and segments, nothing else that lies there.
+_DATASET_AUDIO = re.compile(r"datasets/(?:[^/]+/)+(?:raw|segments)/[^/]+\.wav")
 
 _CHUNK_BYTES = 256 * 1024
 _CONTENT_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "json": "application/json"}
@@ -43,19 +46,30 @@ class Span:
     length: int
 
 
-async def serve(store: ObjectStore, key: str, request: Request) -> Response:
+def spoken(key: str) -> bool:
+    """Whether a key is of what was synthesized."""
+    return key.startswith(SERVED_PREFIXES)
+
+
+def dataset_audio(key: str) -> bool:
+    """Whether a key is of a recording or a segment."""
+    return _DATASET_AUDIO.fullmatch(key) is not None
+
+
+async def serve(store: ObjectStore, key: str, request: Request, served: Callable[[str], bool] = spoken) -> Response:
     """Answers a GET or HEAD for an object.
 
     Args:
         store: Where it lies.
         key: Its key, decoded.
         request: For the method and the headers.
+        served: Which keys may be seen.
 
     Raises:
         FileNotFound: It is not there, or not among what is served.
         services.runtime.store.StoreUnavailable: The store cannot be reached.
     """
-    info = await asyncio.to_thread(_find, store, key)
+    info = await asyncio.to_thread(_find, store, key, served)
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": f'"{info.etag}"',
@@ -122,12 +136,12 @@ def _part(request: Request, info: ObjectInfo) -> Span | None:
     return parse_range(text, info.size)
 
 
-def _find(store: ObjectStore, key: str) -> ObjectInfo:
-    if key.startswith(SERVED_PREFIXES):
+def _find(store: ObjectStore, key: str, served: Callable[[str], bool]) -> ObjectInfo:
+    if served(key):
         with suppress(InvalidArgument):  # a key that is none names nothing
             if info := store.stat(check_key(key)):
                 return info
-    raise FileNotFound("There is no such file: use the URL that synthesize or ab-test answered with.")
+    raise FileNotFound("There is no such file: use a URL that an answer of this service gave.")
 
 
 def _unchanged(headers: Mapping[str, str], info: ObjectInfo) -> bool:

@@ -22,6 +22,9 @@ Link: TypeAlias = Callable[[str], str]
 
 MEBIBYTE = 1024 * 1024
 
+DATASET_AUDIO = "/training/dataset/audio"
+"""Where the audio of datasets is served, by `path`."""
+
 _JOB_STATES: dict[jobs_pb2.JobState.ValueType, jobs.JobState] = {
     jobs_pb2.JOB_STATE_QUEUED: "queued",
     jobs_pb2.JOB_STATE_RUNNING: "running",
@@ -226,7 +229,7 @@ def comparison(reply: inference_pb2.CompareCheckpointResponse, link: Link) -> in
 
 def file_url(key: str) -> str:
     """Returns where an object is served; keys are made of characters that a URL takes as they are."""
-    return f"/files/{key}"
+    return f"{DATASET_AUDIO}?path={key}" if key.startswith("datasets/") else f"/files/{key}"
 
 
 # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -247,9 +250,9 @@ def job(message: jobs_pb2.Job) -> jobs.Job:
         error=message.error or None,
         parameters=plain(message.parameters),
         result=plain(message.result) if message.HasField("result") else None,
-        created_at=_moment(message.create_time),
-        started_at=_moment(message.start_time) if message.HasField("start_time") else None,
-        ended_at=_moment(message.end_time) if message.HasField("end_time") else None,
+        created_at=moment(message.create_time),
+        started_at=moment(message.start_time) if message.HasField("start_time") else None,
+        ended_at=moment(message.end_time) if message.HasField("end_time") else None,
     )
 
 
@@ -287,5 +290,5 @@ def _seconds(stamp: Timestamp) -> float:
     return stamp.seconds + stamp.nanos / 1e9
 
 
-def _moment(stamp: Timestamp) -> datetime:
+def moment(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)
