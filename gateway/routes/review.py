@@ -129,7 +129,7 @@ async def audio(
     path: Annotated[Text, Query(description="Object key.", examples=["datasets/my_voice/segments/segment_00001.wav"])],
 ) -> Response:
     """Get the audio of a segment or a recording, whole or by `Range`."""
-    return await objects.serve(request.app.state.store, path, request, objects.dataset_audio)
+    return await objects.serve(request.app.state.store, path, request, objects.DATASET_AUDIO)
 
 
 @router.head("/dataset/audio", response_class=Response, responses=_AUDIO)
@@ -138,4 +138,4 @@ async def head_audio(
     path: Annotated[Text, Query(description="Object key.", examples=["datasets/my_voice/segments/segment_00001.wav"])],
 ) -> Response:
     """Get the headers of the audio of a segment or a recording."""
-    return await objects.serve(request.app.state.store, path, request, objects.dataset_audio)
+    return await objects.serve(request.app.state.store, path, request, objects.DATASET_AUDIO)
