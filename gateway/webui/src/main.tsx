@@ -1,0 +1,36 @@
+import "./styles/base.css";
+import "./styles/layout.css";
+import "./styles/controls.css";
+import "./ui/theme";
+import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { StrictMode } from "react";
+import { createRoot } from "react-dom/client";
+import { Problem } from "./api/client";
+import { App } from "./app";
+import { Speak } from "./i18n";
+import { Themed } from "./ui/theme";
+
+const client = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 5_000,
+      // what the gateway refuses, it refuses again; what it could not do now, it may in a moment
+      retry: (count, error) => !(error instanceof Problem && error.status < 500) && count < 2,
+      retryDelay: (count) => 500 * 2 ** count,
+    },
+  },
+});
+
+const root = document.getElementById("app");
+if (!root) throw new Error("the page lacks its root");
+createRoot(root).render(
+  <StrictMode>
+    <QueryClientProvider client={client}>
+      <Speak>
+        <Themed>
+          <App />
+        </Themed>
+      </Speak>
+    </QueryClientProvider>
+  </StrictMode>,
+);
