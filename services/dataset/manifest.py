@@ -140,6 +140,14 @@ def find_segment(store: ObjectStore, folder: str, segment_id: str, edits: Edits)
     return None
 
 
+def segments_of(store: ObjectStore, folder: str, source: str) -> list[Segment]:
+    """Returns the segments of one recording, in order, without looking at the others."""
+    edits = read_edits(store, folder)
+    wanted = json.dumps(source).encode()
+    rows = (_row(line) for line in _lines(store, folder) if wanted in line)
+    return [edits.over(row) for row in rows if row.source == source]
+
+
 def write_segments(store: ObjectStore, folder: str, segments: Sequence[Segment]) -> None:
     """Replaces the manifest, and then what is made of it; edits that it has taken in are forgotten at last.
 
@@ -154,7 +162,7 @@ def prepared_manifest(store: ObjectStore, folder: str, segments: Sequence[Segmen
     """Does all of `write_segments` that needs no lock; what it gives does the rest."""
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
         for segment in segments:
-            spool.write(json.dumps(asdict(segment), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            spool.write(json.dumps(vars(segment), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         spool.seek(0)
         metadata, summary = metadata_csv(segments).encode(), summarise(segments)
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import soundfile as sf
 
 from services.dataset import layout
-from services.dataset.manifest import Segment, iterate_segments
+from services.dataset.manifest import Segment, segments_of
 from services.dataset.numbering import NewCut, fingerprint, merge
 from services.dataset.segment import SegmentOptions, SpeechSpan, plan_cuts, spans_in_seconds
 from services.dataset.voice_activity import Envelope, detect_speech, read_envelope
@@ -27,10 +27,11 @@ from services.runtime.store import ObjectStore
 MAX_POINTS = 8192
 """Values in a curve: more than a screen is wide, so that it can be looked at closely."""
 
-# Energies and peaks of 10 hours take 29 MB.
+# Energies, levels and peaks of 10 hours take 43 MB.
 _CACHE_BYTES = 128 * 1024 * 1024
 
 _BLOCK_FRAMES = 4096
+_FULL_SCALE = 32768  # of 16 bits
 
 Floats = npt.NDArray[np.float32]
 
@@ -52,18 +53,16 @@ class Shape:
 
     Attributes:
         envelope: Its energy.
-        level_db: Level of each frame in dB of full scale, shape [frame].
         peaks: Highest sample of each frame, 0 to 1, shape [frame].
     """
 
     envelope: Envelope
-    level_db: Floats
     peaks: Floats
 
     @property
     def bytes(self) -> int:
         """Memory it takes."""
-        return self.envelope.power.nbytes + self.level_db.nbytes + self.peaks.nbytes
+        return self.envelope.power.nbytes + self.envelope.level_db.nbytes + self.peaks.nbytes
 
 
 @dataclass(frozen=True)
@@ -139,11 +138,11 @@ class Previews:
         shape = self._shape(key, info.etag, source)
         envelope = shape.envelope
         speech = detect_speech(envelope, options.threshold_db)
-        there = [row for row in iterate_segments(self._store, folder) if row.source == source]
+        there = segments_of(self._store, folder, source)
         width = max(1, -(-len(envelope.power) // MAX_POINTS))
         return Preview(
             duration_seconds=envelope.samples / envelope.rate,
-            levels_db=_highest(shape.level_db, width),
+            levels_db=_highest(envelope.level_db, width),
             peaks=_highest(shape.peaks, width),
             step_seconds=width * envelope.hop / envelope.rate,
             speech=spans_in_seconds(envelope, speech),
@@ -174,7 +173,7 @@ class Previews:
                 raise RecordingUnreadable(
                     f"{source} is not a WAV file that can be read: remove it and upload the recording again."
                 ) from None
-        return Shape(envelope, envelope.level_db, peaks)
+        return Shape(envelope, peaks)
 
 
 def _segments(
@@ -201,12 +200,12 @@ def _segments(
 
 def _read_peaks(wav: Path, hop: int) -> Floats:
     """Returns the highest sample of each frame of `hop` samples, 0 to 1."""
+    peaks = [np.zeros(0, np.float32)]
     with sf.SoundFile(wav) as file:
-        peaks = [
-            np.abs(np.pad(block, ((0, -len(block) % hop), (0, 0)))).reshape(-1, hop * block.shape[1]).max(axis=1)
-            for block in file.blocks(hop * _BLOCK_FRAMES, dtype="float32", always_2d=True)
-        ]
-    highest: Floats = np.minimum(np.concatenate(peaks or [np.zeros(0, np.float32)]), np.float32(1))
+        for block in file.blocks(hop * _BLOCK_FRAMES, dtype="int16", always_2d=True):
+            frames = np.pad(block, ((0, -len(block) % hop), (0, 0))).reshape(-1, hop * block.shape[1])
+            peaks.append(np.maximum(frames.max(axis=1).astype(np.float32), -frames.min(axis=1).astype(np.float32)))
+    highest: Floats = np.concatenate(peaks) / np.float32(_FULL_SCALE)
     return highest
 
 
