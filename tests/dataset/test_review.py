@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,10 @@ from services.runtime.database import open_database
 from services.runtime.errors import InvalidArgument
 from services.runtime.jobs import JobQueue
 from services.runtime.store import ObjectStore
+from tests.dataset.dying import killed_at
 from tests.runtime.conftest import StoreAddress
 
 FOLDER = "datasets/voice"
-_WRITES = ("put", "delete", "copy")
 
 
 def manifest(count: int) -> list[Segment]:
@@ -61,33 +61,6 @@ def queue(database_url: str) -> Iterator[JobQueue]:
     engine = open_database(database_url)
     yield JobQueue(engine)
     engine.dispose()
-
-
-class Killed(BaseException):
-    """What stands for SIGKILL inside this process: nothing catches it."""
-
-
-@contextmanager
-def killed_at(store: ObjectStore, number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Dies before the `number`th write to the store; notes the writes that were made."""
-    made: list[str] = []
-
-    def watched(name: str) -> Callable[..., Any]:
-        real = getattr(type(store), name)
-
-        def call(self: Any, *arguments: Any, **named: Any) -> Any:
-            if len(made) == number:
-                raise Killed
-            made.append(f"{name} {arguments[0]}")
-            return real(self, *arguments, **named)
-
-        return call
-
-    with monkeypatch.context() as patch:
-        for name in _WRITES:
-            patch.setattr(type(store), name, watched(name))
-        with suppress(Killed):
-            yield made
 
 
 def test_an_edit_is_seen_at_once_and_leaves_the_manifest_alone(store: ObjectStore) -> None:
