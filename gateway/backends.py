@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 from fastapi import Request
@@ -123,16 +123,17 @@ class Backends:
             CallFailed: The service answered with an error before the first message; later ones are raised in the middle.
         """
         call = method(request, metadata=call_metadata())
+        replies = aiter(call)
         try:
-            first = await call.read()
+            first = await anext(replies, None)
         except grpc.aio.AioRpcError as error:
             raise CallFailed(service_of(request), error) from error
 
         async def messages() -> AsyncIterator[ReplyT]:
             try:
-                if first is not grpc.aio.EOF:
-                    yield cast("ReplyT", first)
-                async for message in call:
+                if first is not None:
+                    yield first
+                async for message in replies:
                     yield message
             except grpc.aio.AioRpcError as error:
                 raise CallFailed(service_of(request), error) from error

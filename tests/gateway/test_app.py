@@ -19,7 +19,7 @@ from timbre.jobs.v1 import jobs_pb2
 from timbre.trainer.v1 import trainer_pb2
 
 from gateway.app import create_app
-from gateway.schemas import dataset, inference, jobs, openai, training
+from gateway.schemas import dataset, inference, jobs, openai, review, training
 from gateway.settings import GatewaySettings
 
 DOCUMENTED = {
@@ -75,6 +75,47 @@ PAIRS: list[tuple[type[BaseModel], Descriptor, dict[str, str | None]]] = [
     (dataset.DatasetFile, dataset_pb2.DatasetFile.DESCRIPTOR, {"size": "size_bytes"}),
     (dataset.DatasetFiles, dataset_pb2.ListDatasetFilesResponse.DESCRIPTOR, {"total": "total_count"}),
     (dataset.Datasets, dataset_pb2.ListDatasetsResponse.DESCRIPTOR, {}),
+    (
+        review.Segment,
+        dataset_pb2.Segment.DESCRIPTOR,
+        {
+            "name": None,
+            "audio_url": None,
+            "start_s": "start_seconds",
+            "end_s": "end_seconds",
+            "duration_s": "duration_seconds",
+            "loudness": "loudness_lufs",
+        },
+    ),
+    (review.Segments, dataset_pb2.ListSegmentsResponse.DESCRIPTOR, {"total": "total_count"}),
+    (review.SegmentsChanged, dataset_pb2.ExcludeSegmentsResponse.DESCRIPTOR, {"changed": "changed_count"}),
+    (
+        review.Recording,
+        dataset_pb2.Recording.DESCRIPTOR,
+        {
+            "duration_s": "duration_seconds",
+            "audio_url": None,
+            "segments": "segment_count",
+            "excluded_segments": "excluded_segment_count",
+            "added_at": "create_time",
+        },
+    ),
+    (review.Recordings, dataset_pb2.ListRecordingsResponse.DESCRIPTOR, {}),
+    (
+        review.PreviewRequest,
+        dataset_pb2.PreviewSegmentationRequest.DESCRIPTOR,
+        {
+            "min_duration": "min_duration_seconds",
+            "max_duration": "max_duration_seconds",
+            "vad_threshold": "vad_threshold_db",
+        },
+    ),
+    (review.Preview, dataset_pb2.PreviewSegmentationResponse.DESCRIPTOR, {"duration_s": "duration_seconds"}),
+    (
+        review.PlannedSegment,
+        dataset_pb2.PlannedSegment.DESCRIPTOR,
+        {"start_s": "start_seconds", "end_s": "end_seconds"},
+    ),
     (training.TrainingRequest, trainer_pb2.StartTrainingRequest.DESCRIPTOR, {}),
     (training.TrainingStarted, trainer_pb2.StartTrainingResponse.DESCRIPTOR, {"status": None}),
     (
