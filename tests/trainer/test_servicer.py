@@ -20,7 +20,8 @@ from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.server import SERVER_OPTIONS
 from services.runtime.store import ObjectStore, open_store
 from services.trainer.checkpoints import checkpoint_key
-from services.trainer.servicer import KINDS, TRAIN, TrainerServicer
+from services.trainer.runs import TRAIN
+from services.trainer.servicer import KINDS, TrainerServicer
 from services.trainer.settings import TrainerSettings
 
 FOLDER = "datasets/voice"
