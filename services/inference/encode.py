@@ -96,7 +96,8 @@ async def _resampled(pcm: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
 
     def resample(chunk: bytes, last: bool = False) -> bytes:
         samples = stream.resample_chunk(np.frombuffer(chunk, "<i2").astype(np.float32), last=last)
-        return np.clip(np.round(samples), -32_768, 32_767).astype("<i2").tobytes()
+        content: bytes = np.clip(np.round(samples), -32_768, 32_767).astype("<i2").tobytes()
+        return content
 
     async for chunk in pcm:
         yield await asyncio.to_thread(resample, chunk)
