@@ -22,7 +22,7 @@ from services.inference.engine.interface import Engine, EngineLoader
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.keys import check_name
 from services.runtime.store import ObjectInfo, ObjectStore
-from services.trainer.checkpoints import CheckpointNotFound, is_checkpoint
+from services.trainer.checkpoints import is_checkpoint
 
 if TYPE_CHECKING:
     from services.xtts.features import VoiceLatents
@@ -111,12 +111,7 @@ class Voices:
         """
         if name == BASE:
             return self._keep(self._models.get(BASE) or self._load_base())
-        try:
-            info = self._files.find(name)
-        except CheckpointNotFound:
-            self._models.pop(name, None)  # deleted: nobody can ask for it any more
-            self._name_loaded()
-            raise
+        info = self._files.find(name)
         known = self._models.get(info.key)
         if known is not None and known.version == info.etag:
             return self._keep(known)
@@ -221,11 +216,8 @@ class Voices:
         self._models.move_to_end(loaded.name)
         while len(self._models) > self._limit:
             self._models.popitem(last=False)
-        self._name_loaded()
-        return loaded
-
-    def _name_loaded(self) -> None:
         self.loaded_names = tuple(reversed(self._models))
+        return loaded
 
 
 def _from_int16(samples: npt.NDArray[np.int16]) -> Samples:
