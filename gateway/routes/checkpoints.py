@@ -13,10 +13,11 @@ from gateway import objects, translate
 from gateway.reply import Services, reply, reply_checkpoints, reply_stream
 from gateway.schemas import training
 from gateway.schemas.fields import Text
+from gateway.schemas.inference import CHECKPOINT
 from gateway.schemas.problem import problems
 from services.runtime.keys import check_name
 
-Path = Annotated[Text, Query(description="Path of the checkpoint, as the list gives it.")]
+Path = Annotated[Text, Query(description="Path of the checkpoint, as the list gives it.", examples=[CHECKPOINT])]
 
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 _ZIP: dict[int | str, dict[str, Any]] = {200: {"description": "The zip.", "content": {"application/zip": _BINARY}}}

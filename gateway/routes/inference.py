@@ -47,9 +47,11 @@ async def stream(request: Request, body: inference.StreamRequest, services: Serv
 async def history(
     request: Request,
     services: Services,
-    checkpoint: Annotated[Text, Query(description="Only what this checkpoint, or `base`, said.")] = "",
+    checkpoint: Annotated[Text, Query(description="Only what this checkpoint, or `base`, said.", examples=["base"])] = "",
     limit: Annotated[inference.Limit, Query(description="Maximum utterances to return.")] = 50,
-    before: Annotated[Text, Query(description="Only what is older than this utterance: the last one of a page.")] = "",
+    before: Annotated[
+        Text, Query(description="Only what is older: the id of the last one of a page.", examples=["inference_20251206_143000"])
+    ] = "",
 ) -> Response:
     """List what was spoken, newest first."""
     wanted = inference_pb2.ListUtterancesRequest(checkpoint=checkpoint, limit=limit, before=before)
@@ -73,8 +75,8 @@ async def vote(body: inference.Vote, services: Services) -> Response:
 @router.get("/votes", response_model=inference.Votes, responses=problems(422))
 async def votes(
     services: Services,
-    checkpoint: Annotated[Text, Query(description="Path of the checkpoint.")],
-    against: Annotated[Text, Query(description="What it was compared with.")] = "base",
+    checkpoint: Annotated[Text, Query(description="Path of the checkpoint.", examples=[inference.CHECKPOINT])],
+    against: Annotated[Text, Query(description="What it was compared with.", examples=["base"])] = "base",
 ) -> Response:
     """Count the votes on the comparisons of two models, with a confidence interval."""
     wanted = inference_pb2.GetVotesRequest(checkpoint=checkpoint, against=against)

@@ -50,7 +50,7 @@ async def logs(services: Services) -> Response:
 async def metrics(
     services: Services,
     model_name: Annotated[Text, Query(description="The model; without it the one trained last.")] = "",
-    job_id: Annotated[Text, Query(description="One training: its series only, whatever the model.")] = "",
+    job_id: Annotated[Text, Query(description="One training: its series only.", examples=["job_0199c1a2b3c4d5e6f7a8"])] = "",
 ) -> Response:
     """Get what the trainings of a model recorded: losses, learning rate and more, step by step."""
     request = trainer_pb2.GetTrainingMetricsRequest(model_name=model_name, job_id=job_id)
@@ -67,7 +67,9 @@ async def estimate(body: training.TrainingRequest, services: Services) -> Respon
 @router.get("/runs", response_model=training.Runs, responses=problems(422))
 async def runs(
     services: Services,
-    model_name: Annotated[Text, Query(description="Filter by model name; without it all models.")] = "",
+    model_name: Annotated[
+        Text, Query(description="Filter by model name; without it all models.", examples=["my_voice_model"])
+    ] = "",
     limit: Annotated[training.RunLimit, Query(description="Maximum trainings to return.")] = 20,
 ) -> Response:
     """List trainings, newest first; `metrics` has the series of each by its `job_id`."""

@@ -10,7 +10,7 @@ from gateway.schemas.base import Answer, Body, Moment
 from gateway.schemas.dataset import Language
 from gateway.schemas.fields import Flag, Number, Seed, Speech, Text
 
-_CHECKPOINT = "train/output/my_voice_model/checkpoints/checkpoint_epoch_100.pth"
+CHECKPOINT = "train/output/my_voice_model/checkpoints/checkpoint_epoch_100.pth"
 _TEXT = "Este é um teste de síntese de voz em português brasileiro."
 _SPEAKER = "datasets/my_voice/segments/segment_00001.wav"
 _UTTERANCE = "inference_20251206_143000"
@@ -23,7 +23,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 class SynthesisRequest(Body):
     """What to say, in which voice and how."""
 
-    checkpoint: Annotated[Text, Field(examples=[_CHECKPOINT])]
+    checkpoint: Annotated[Text, Field(examples=[CHECKPOINT])]
     """Path of the checkpoint, or `base` for the base model."""
 
     text: Annotated[Speech, Field(examples=[_TEXT])]
@@ -77,7 +77,7 @@ class Utterance(Answer):
     """Where the WAV is."""
     text: Annotated[str, Field(examples=[_TEXT])]
     """What was said."""
-    checkpoint: Annotated[str, Field(examples=[_CHECKPOINT])]
+    checkpoint: Annotated[str, Field(examples=[CHECKPOINT])]
     """Path of the checkpoint, or `base`."""
     temperature: Annotated[float, Field(examples=[0.7])]
     """Sampling temperature."""
@@ -112,7 +112,7 @@ class UtteranceDeleted(Answer):
 class ComparisonRequest(Body):
     """What a checkpoint and another model shall both say."""
 
-    checkpoint: Annotated[Text, Field(examples=[_CHECKPOINT])]
+    checkpoint: Annotated[Text, Field(examples=[CHECKPOINT])]
     """Path of the checkpoint."""
 
     text: Annotated[Speech, Field(examples=["Texto para comparação de qualidade."])]
@@ -164,7 +164,7 @@ class Vote(Body):
 class Votes(Answer):
     """The votes on the comparisons of two models."""
 
-    checkpoint: Annotated[str, Field(examples=[_CHECKPOINT])]
+    checkpoint: Annotated[str, Field(examples=[CHECKPOINT])]
     against: Annotated[str, Field(examples=["base"])]
     """What it was compared with."""
     finetuned: Annotated[int, Field(examples=[14])]

@@ -9,9 +9,7 @@ from pydantic import Field
 from gateway.schemas.base import Answer, Body, JobId, Moment
 from gateway.schemas.dataset import Folder, Language
 from gateway.schemas.fields import Flag, Number, Text
-from gateway.schemas.inference import Utterance
-
-_CHECKPOINT = "train/output/my_voice_model/checkpoints/checkpoint_epoch_100.pth"
+from gateway.schemas.inference import CHECKPOINT, Utterance
 
 State = Literal["idle", "running", "completed", "failed", "stopped"]
 RunLimit = Annotated[int, Number(1, 100, whole=True, from_text=True)]
@@ -142,14 +140,14 @@ class CheckpointLoaded(Answer):
     """The checkpoint is ready to speak."""
 
     status: Literal["loaded"] = "loaded"
-    checkpoint: Annotated[str, Field(examples=[_CHECKPOINT])]
+    checkpoint: Annotated[str, Field(examples=[CHECKPOINT])]
 
 
 class CheckpointDeleted(Answer):
     """The checkpoint is gone."""
 
     status: Literal["deleted"] = "deleted"
-    checkpoint: Annotated[str, Field(examples=[_CHECKPOINT])]
+    checkpoint: Annotated[str, Field(examples=[CHECKPOINT])]
 
 
 class CheckpointPromoted(Answer):
@@ -158,7 +156,7 @@ class CheckpointPromoted(Answer):
     status: Literal["promoted"] = "promoted"
     model_name: Annotated[str, Field(examples=["my_voice_model"])]
     """The voice."""
-    checkpoint: Annotated[str, Field(examples=[_CHECKPOINT])]
+    checkpoint: Annotated[str, Field(examples=[CHECKPOINT])]
 
 
 class Estimate(Answer):
@@ -229,11 +227,11 @@ class Voice(Answer):
     """The dataset it was trained on last; null when nobody kept that."""
     language: Annotated[str, Field(examples=["pt"])]
     """ISO 639-1 code of the language of that."""
-    current: Annotated[str | None, Field(examples=[_CHECKPOINT])]
+    current: Annotated[str | None, Field(examples=[CHECKPOINT])]
     """Path of its current checkpoint: the promoted, else the best, else the newest; null when it has none."""
     checkpoints: Annotated[int, Field(examples=[6])]
     """How many it has."""
-    best_checkpoint: Annotated[str | None, Field(examples=[_CHECKPOINT])]
+    best_checkpoint: Annotated[str | None, Field(examples=[CHECKPOINT])]
     """Path of that with the lowest loss; null when nobody kept losses."""
     last_loss: Annotated[float | None, Field(examples=[2.31])]
     """Newest training loss; null before one."""

@@ -284,6 +284,10 @@ async def test_limits_count_for_each_caller(start_stack: Any) -> None:
 async def test_what_is_limited() -> None:
     assert limits.kind_of("POST", "/training/start") == "training"
     assert limits.kind_of("POST", "/training/inference/ab-test") == "inference"
+    assert limits.kind_of("POST", "/training/inference/stream") == "inference"
+    assert limits.kind_of("POST", "/training/inference/votes") == ""
+    assert limits.kind_of("POST", "/v1/audio/speech") == "inference"
+    assert limits.kind_of("GET", "/v1/models") == ""
     assert limits.kind_of("GET", "/training/dataset/stats") == "dataset"
     assert limits.kind_of("PATCH", "/training/dataset/segments/segment_00001") == "dataset"
     assert limits.kind_of("GET", "/training/dataset/audio") == "", "a player asks for one segment many times"

@@ -5945,7 +5945,7 @@ export interface operations {
             query?: {
                 /** @description The model; without it the one trained last. */
                 model_name?: string;
-                /** @description One training: its series only, whatever the model. */
+                /** @description One training: its series only. */
                 job_id?: string;
             };
             header?: never;
@@ -7360,7 +7360,7 @@ export interface operations {
                 checkpoint?: string;
                 /** @description Maximum utterances to return. */
                 limit?: number;
-                /** @description Only what is older than this utterance: the last one of a page. */
+                /** @description Only what is older: the id of the last one of a page. */
                 before?: string;
             };
             header?: never;
