@@ -3,11 +3,12 @@ import { type ComponentType, lazy, Suspense, useEffect, useRef, useState } from 
 import { Link, Redirect, Route, Router, Switch, useLocation } from "wouter";
 import { Problem, token } from "./api/client";
 import { Live, useConnected, usePolling } from "./api/live";
+import { Caller, LOOK, type Scope, useMay } from "./api/may";
 import { jobs, me } from "./api/queries";
 import { LANGUAGES, type Language, useSpoken } from "./i18n";
 import { SignIn } from "./pages/sign-in";
 import { Voices } from "./pages/voices";
-import { Button, Empty, ErrorNote, Page, Skeleton } from "./ui/basics";
+import { Button, Empty, ErrorNote, Note, Page, Skeleton } from "./ui/basics";
 import { Icon, type IconName } from "./ui/icons";
 import { type Theme, useTheme } from "./ui/theme";
 import { Toasts } from "./ui/toasts";
@@ -21,14 +22,14 @@ const Ab = lazy(() => import("./pages/ab"));
 const Jobs = lazy(() => import("./pages/jobs"));
 
 const PLACES = [
-  { name: "voices", path: "/", icon: "voices" },
-  { name: "datasets", path: "/datasets", icon: "dataset" },
-  { name: "train", path: "/train", icon: "train" },
-  { name: "checkpoints", path: "/checkpoints", icon: "checkpoints" },
-  { name: "studio", path: "/studio", icon: "studio" },
-  { name: "ab", path: "/ab", icon: "ab" },
-  { name: "jobs", path: "/jobs", icon: "jobs" },
-] as const satisfies readonly { name: string; path: string; icon: IconName }[];
+  { name: "voices", path: "/", icon: "voices", needs: [] },
+  { name: "datasets", path: "/datasets", icon: "dataset", needs: LOOK.datasets },
+  { name: "train", path: "/train", icon: "train", needs: LOOK.runs },
+  { name: "checkpoints", path: "/checkpoints", icon: "checkpoints", needs: LOOK.models },
+  { name: "studio", path: "/studio", icon: "studio", needs: LOOK.speech },
+  { name: "ab", path: "/ab", icon: "ab", needs: LOOK.speech },
+  { name: "jobs", path: "/jobs", icon: "jobs", needs: LOOK.jobs },
+] as const satisfies readonly { name: string; path: string; icon: IconName; needs: readonly Scope[] }[];
 
 const ROUTES: readonly (readonly [path: string, page: ComponentType])[] = [
   ["/", Voices],
@@ -65,10 +66,12 @@ export function App() {
   }
   return (
     <Router base="/webui">
-      {refused ? (
-        <SignIn reason={token.get() ? error.message : undefined} />
+      {refused || !data ? (
+        <SignIn reason={refused && token.get() ? error.message : undefined} />
       ) : (
-        <Frame signOut={data?.auth === "jwt" ? signOut : undefined} subject={data?.subject} />
+        <Caller value={data}>
+          <Frame signOut={data.auth === "jwt" ? signOut : undefined} subject={data.subject} />
+        </Caller>
       )}
       <Toasts />
     </Router>
@@ -83,13 +86,15 @@ function Starting() {
   );
 }
 
-function Frame({ signOut, subject }: { signOut: (() => void) | undefined; subject: string | undefined }) {
+function Frame({ signOut, subject }: { signOut: (() => void) | undefined; subject: string }) {
   const { t } = useSpoken();
+  const may = useMay();
   const [open, setOpen] = useState(false);
   const [place] = useLocation();
   const main = useRef<HTMLElement>(null);
   const first = useRef(true);
   const section = PLACES.find((one) => one.path !== "/" && place.startsWith(one.path)) ?? PLACES[0];
+  const allowed = (one: (typeof PLACES)[number]) => one.needs.length === 0 || may(...one.needs);
 
   useEffect(() => {
     setOpen(false);
@@ -117,11 +122,19 @@ function Frame({ signOut, subject }: { signOut: (() => void) | undefined; subjec
             <ul>
               {PLACES.map((one) => (
                 <li key={one.name}>
-                  <Link href={one.path} aria-current={one === section ? "page" : undefined} onClick={() => setOpen(false)}>
-                    <Icon name={one.icon} />
-                    {t.places[one.name]}
-                    {one.name === "jobs" && <RunningCount />}
-                  </Link>
+                  {allowed(one) ? (
+                    <Link href={one.path} aria-current={one === section ? "page" : undefined} onClick={() => setOpen(false)}>
+                      <Icon name={one.icon} />
+                      {t.places[one.name]}
+                      {one.name === "jobs" && <RunningCount />}
+                    </Link>
+                  ) : (
+                    <span className="shut" title={t.may.missing(one.needs.join(t.may.or))}>
+                      <Icon name={one.icon} />
+                      {t.places[one.name]}
+                      <span className="hidden-text">: {t.may.missing(one.needs.join(t.may.or))}</span>
+                    </span>
+                  )}
                 </li>
               ))}
             </ul>
@@ -130,21 +143,27 @@ function Frame({ signOut, subject }: { signOut: (() => void) | undefined; subjec
         </div>
         <main id="main" ref={main} tabIndex={-1}>
           <Suspense fallback={<Starting />}>
-            <Switch>
-              {ROUTES.map(([path, page]) => (
-                <Route key={path} path={path} component={page} />
-              ))}
-              <Route path="/sign-in">
-                <Redirect to="/" replace />
-              </Route>
-              <Route>
-                <Page title={t.app.nowhere}>
-                  <Empty icon="warn" title={t.app.nowhere} action={<Link href="/">{t.places.voices}</Link>}>
-                    {t.app.nowhereHint}
-                  </Empty>
-                </Page>
-              </Route>
-            </Switch>
+            {!allowed(section) ? (
+              <Page title={t.places[section.name]}>
+                <Note kind="warn">{t.may.missing(section.needs.join(t.may.or))}</Note>
+              </Page>
+            ) : (
+              <Switch>
+                {ROUTES.map(([path, page]) => (
+                  <Route key={path} path={path} component={page} />
+                ))}
+                <Route path="/sign-in">
+                  <Redirect to="/" replace />
+                </Route>
+                <Route>
+                  <Page title={t.app.nowhere}>
+                    <Empty icon="warn" title={t.app.nowhere} action={<Link href="/">{t.places.voices}</Link>}>
+                      {t.app.nowhereHint}
+                    </Empty>
+                  </Page>
+                </Route>
+              </Switch>
+            )}
           </Suspense>
         </main>
       </div>
@@ -179,7 +198,7 @@ const THEMES: readonly { name: Theme; icon: IconName }[] = [
   { name: "dark", icon: "moon" },
 ];
 
-function SideFoot({ signOut, subject }: { signOut: (() => void) | undefined; subject: string | undefined }) {
+function SideFoot({ signOut, subject }: { signOut: (() => void) | undefined; subject: string }) {
   const { t, language, setLanguage } = useSpoken();
   const { theme, setTheme } = useTheme();
   const connected = useConnected();

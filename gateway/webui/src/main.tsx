@@ -2,15 +2,22 @@ import "./styles/base.css";
 import "./styles/layout.css";
 import "./styles/controls.css";
 import "./ui/theme";
-import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
+import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
 import { Problem } from "./api/client";
+import { me } from "./api/queries";
 import { App } from "./app";
 import { Speak } from "./i18n";
 import { Themed } from "./ui/theme";
 
-const client = new QueryClient({
+const client: QueryClient = new QueryClient({
+  queryCache: new QueryCache({
+    onError: (error, query) => {
+      // the token has expired: ask who this is, and so for a new one
+      if (error instanceof Problem && error.status === 401 && query.queryKey[0] !== "me") client.invalidateQueries(me);
+    },
+  }),
   defaultOptions: {
     queries: {
       staleTime: 5_000,

@@ -69,7 +69,8 @@ export function follow({ path, after = "", on, connected = () => {} }: Following
       try {
         const headers = authorized(last ? { "Last-Event-ID": last } : {});
         const response = await fetch(path, { headers, signal: abort.signal, cache: "no-store" });
-        if (response.status === 404) return;
+        // not there, or not for this caller: asking again would not help
+        if ([401, 403, 404].includes(response.status)) return;
         if (!response.ok || !response.body) throw new Error(`HTTP ${response.status}`);
         connected(true);
         delay = FIRST_DELAY;

@@ -75,7 +75,7 @@ export function playStream(body: ReadableStream<Uint8Array>, context: AudioConte
     stop: () => {
       stopped = true;
       reader.cancel().catch(() => {});
-      if (context.state !== "closed") context.close();
+      if (context.state !== "closed") context.close().catch(() => {});
     },
   };
 }

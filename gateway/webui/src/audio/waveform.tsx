@@ -11,7 +11,6 @@ export const styleNonce = document.querySelector<HTMLMetaElement>("meta[name=csp
 
 export interface WaveHandle {
   toggle: () => void;
-  play: () => void;
 }
 
 interface WaveProps {
@@ -21,11 +20,13 @@ interface WaveProps {
   height?: number;
   spectrogram?: boolean;
   handle?: Ref<WaveHandle>;
+  /** Above 0: play as soon as it is there; another number: once more. */
+  play?: number;
   onPlaying?: (now: boolean) => void;
 }
 
 /** A waveform that plays: click or arrow keys to seek, and a button beside it. */
-export default function Waveform({ source, label, height = 56, spectrogram = false, handle, onPlaying }: WaveProps) {
+export default function Waveform({ source, label, height = 56, spectrogram = false, handle, play = 0, onPlaying }: WaveProps) {
   const { t, f } = useSpoken();
   const { dark } = useTheme();
   const box = useRef<HTMLDivElement>(null);
@@ -102,11 +103,15 @@ export default function Waveform({ source, label, height = 56, spectrogram = fal
     };
   }, [source, height, spectrogram, dark]);
 
-  const play = (toggle: boolean) => {
+  const start = (toggle: boolean) => {
     if (!ready.current) wanted.current = true;
     else (toggle ? wave.current?.playPause() : wave.current?.play())?.catch(() => setFailed(true));
   };
-  useImperativeHandle(handle, () => ({ toggle: () => play(true), play: () => play(false) }));
+  // biome-ignore lint/correctness/useExhaustiveDependencies: at each wish, and only then
+  useEffect(() => {
+    if (play) start(false);
+  }, [play]);
+  useImperativeHandle(handle, () => ({ toggle: () => start(true) }));
 
   if (failed) return <p className="hint bad">{t.audio.failed}</p>;
   return (
@@ -116,7 +121,7 @@ export default function Waveform({ source, label, height = 56, spectrogram = fal
         icon={playing ? "pause" : "play"}
         className={playing ? "round playing" : "round"}
         aria-label={`${playing ? t.audio.stop : t.audio.play}: ${label}`}
-        onClick={() => play(true)}
+        onClick={() => start(true)}
       >
         {label}
       </Button>

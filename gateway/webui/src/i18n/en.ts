@@ -36,6 +36,7 @@ export const en = {
     jobs: "Jobs",
   },
   may: {
+    or: " or ",
     missing: (scope: string) => `Your token does not allow this: it lacks the scope ${scope}.`,
   },
   signIn: {

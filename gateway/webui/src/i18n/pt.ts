@@ -38,6 +38,7 @@ export const pt: Messages = {
     jobs: "Tarefas",
   },
   may: {
+    or: " ou ",
     missing: (scope) => `Seu token não permite isto: falta o escopo ${scope}.`,
   },
   signIn: {

@@ -1,6 +1,6 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
-import { Problem, token } from "../api/client";
+import { api, ask, Problem, token } from "../api/client";
 import { me } from "../api/queries";
 import { useSpoken } from "../i18n";
 import { Button, ErrorNote, Field } from "../ui/basics";
@@ -21,8 +21,9 @@ export function SignIn({ reason }: { reason: string | undefined }) {
     token.clear();
     token.set(value.trim(), remember);
     try {
-      await client.fetchQuery({ ...me, staleTime: 0, retry: false });
-      await client.invalidateQueries();
+      const caller = await ask(api.GET("/training/me"));
+      client.removeQueries({ predicate: (query) => query.queryKey[0] !== "me" });
+      client.setQueryData(me.queryKey, caller);
     } catch (failed) {
       token.clear();
       setError(failed);

@@ -13,15 +13,16 @@ import { TrainingForm } from "./train/form";
 import { RunTable } from "./train/run-table";
 import "./train/train.css";
 
+const NONE: Run[] = [];
+
 /** Training: what to ask for and what it would take, the runs there were, and how the present one goes. */
 export default function Train() {
   const { t } = useSpoken();
   const [parameters, setParameters] = useParameters();
   const { data, error, isPending, refetch } = useQuery({ ...runsQuery(), refetchInterval: usePolling() });
-  const all = data?.runs ?? [];
-  const asked = parameters.get("runs")?.split(",").filter(Boolean) ?? [];
-  const newest = all[0]?.job_id;
-  const chosen = asked.length ? asked : newest ? [newest] : [];
+  const all = data?.runs ?? NONE;
+  const asked = parameters.get("runs") || all[0]?.job_id || "";
+  const chosen = useMemo(() => asked.split(",").filter(Boolean), [asked]);
   // a run keeps its place, and with it its colour
   const shown = useMemo(
     () => chosen.map((id) => all.find((one) => one.job_id === id)).filter((one): one is Run => one !== undefined),

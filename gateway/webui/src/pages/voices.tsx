@@ -2,6 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { Link, useLocation } from "wouter";
 import { usePolling } from "../api/live";
+import { LOOK, useMay } from "../api/may";
 import { datasets, jobs, voices } from "../api/queries";
 import type { Dataset, Job, Voice } from "../api/schema";
 import { PlayButton } from "../audio/playback";
@@ -15,9 +16,10 @@ import "./voices.css";
 export function Voices() {
   const { t } = useSpoken();
   const refetchInterval = usePolling();
-  const sets = useQuery({ ...datasets, refetchInterval });
-  const models = useQuery({ ...voices, refetchInterval });
-  const work = useQuery({ ...jobs, refetchInterval });
+  const may = useMay();
+  const sets = useQuery({ ...datasets, refetchInterval, enabled: may(...LOOK.datasets) });
+  const models = useQuery({ ...voices, refetchInterval, enabled: may(...LOOK.models) });
+  const work = useQuery({ ...jobs, refetchInterval, enabled: may(...LOOK.jobs) });
   const [asking, setAsking] = useState(false);
 
   const begin = (
@@ -25,7 +27,7 @@ export function Voices() {
       {t.voices.begin}
     </Button>
   );
-  const pending = sets.isPending || models.isPending;
+  const pending = sets.isLoading || models.isLoading;
   const pairs = pending ? [] : paired(sets.data?.datasets ?? [], models.data?.voices ?? []);
   return (
     <Page title={t.places.voices} lead={t.voices.lead} actions={pairs.length > 0 && begin}>

@@ -1,10 +1,8 @@
 import { type ButtonHTMLAttributes, type ReactNode, useEffect, useId, useRef } from "react";
 import { unreachable } from "../api/client";
-import { useMay } from "../api/may";
+import { type Scope, useMay } from "../api/may";
 import { useSpoken } from "../i18n";
 import { Icon, type IconName } from "./icons";
-
-export type Scope = "dataset:read" | "dataset:write" | "training" | "inference";
 
 interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   kind?: "primary" | "plain" | "quiet" | "danger";
@@ -257,7 +255,7 @@ export function Knob({ label, hint, unit, value, min, max, step, logarithmic, di
             id={id}
             type="number"
             inputMode="decimal"
-            value={Number.isNaN(value) ? "" : value}
+            value={Number.isFinite(value) ? value : ""}
             min={min}
             max={max}
             step={logarithmic ? "any" : step}
@@ -273,7 +271,7 @@ export function Knob({ label, hint, unit, value, min, max, step, logarithmic, di
         type="range"
         tabIndex={-1}
         aria-hidden="true"
-        value={scale(Number.isNaN(value) ? min : value)}
+        value={scale(Number.isFinite(value) ? value : min)}
         min={scale(min)}
         max={scale(max)}
         step={logarithmic ? 0.01 : step}

@@ -3,16 +3,17 @@ import { Link } from "wouter";
 import { useAct } from "../api/act";
 import { api, ask } from "../api/client";
 import { usePolling } from "../api/live";
+import { LOOK, type Scope, useMay } from "../api/may";
 import { jobs, keys } from "../api/queries";
 import type { Job } from "../api/schema";
 import { useSpoken } from "../i18n";
-import { Button, ErrorNote, Progress, type Scope, StateBadge } from "./basics";
+import { Button, ErrorNote, Progress, StateBadge } from "./basics";
 
 export const isActive = (job: Job): boolean => job.state === "running" || job.state === "queued";
 
 /** The newest job of a kind on a dataset or model. */
 export function useNewestJob(kind: string, subject: string): Job | undefined {
-  const { data } = useQuery({ ...jobs, refetchInterval: usePolling() });
+  const { data } = useQuery({ ...jobs, refetchInterval: usePolling(), enabled: useMay()(...LOOK.jobs) });
   return data?.jobs.find((one) => one.kind === kind && (subject === "" || one.subject === subject));
 }
 

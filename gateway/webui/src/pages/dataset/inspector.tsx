@@ -12,13 +12,15 @@ interface InspectorProps {
   conflict: Conflict | undefined;
   mayEdit: boolean;
   wave: RefObject<WaveHandle | null>;
+  /** Above 0: play it at once; another number: once more. */
+  play: number;
   onPlaying: (now: boolean) => void;
   onEdit: (segment: Segment, change: Change) => void;
   onSettle: (id: string, mine: boolean) => void;
 }
 
 /** The chosen segment in full: its waveform, both texts with room to write, its flags and why it has them. */
-export function Inspector({ segment, conflict, mayEdit, wave, onPlaying, onEdit, onSettle }: InspectorProps) {
+export function Inspector({ segment, conflict, mayEdit, wave, play, onPlaying, onEdit, onSettle }: InspectorProps) {
   const { t, f } = useSpoken();
   return (
     <section className="card inspector" aria-label={t.review.chosen}>
@@ -34,7 +36,7 @@ export function Inspector({ segment, conflict, mayEdit, wave, onPlaying, onEdit,
         </Button>
       </header>
       <Suspense fallback={<div className="wave" />}>
-        <Waveform source={segment.audio_url} label={segment.id} handle={wave} onPlaying={onPlaying} />
+        <Waveform source={segment.audio_url} label={segment.id} handle={wave} play={play} onPlaying={onPlaying} />
       </Suspense>
       {conflict && (
         <div className="note bad" role="alert">

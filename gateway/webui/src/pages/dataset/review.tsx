@@ -10,7 +10,7 @@ import { useSpoken } from "../../i18n";
 import { datasetPath } from "../../names";
 import { Button, Card, Empty, ErrorNote, Note, Skeleton } from "../../ui/basics";
 import { useParameters } from "../../ui/parameters";
-import { useStored } from "../../ui/stored";
+import { useSettled, useStored } from "../../ui/stored";
 import { useEdits } from "./edits";
 import { FIGURES, type Figure, figureOf, filtered, readFilter, STATUSES, writeRange } from "./filter";
 import { Inspector } from "./inspector";
@@ -70,10 +70,12 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
   const [playing, setPlaying] = useState(false);
   const [autoplay, setAutoplay] = useStored("autoplay", true);
   const wave = useRef<WaveHandle>(null);
-  const wanted = parameters.get("segment");
+  const [chosen, setChosen] = useState(() => parameters.get("segment") ?? "");
+  const [wanted, setWanted] = useState({ id: "", count: 0 });
+  const settled = useSettled(chosen, 400);
   const index = Math.max(
     0,
-    shown.findIndex((one) => one.id === wanted),
+    shown.findIndex((one) => one.id === chosen),
   );
   const active = shown[index];
   const mayEdit = may("dataset:write");
@@ -83,10 +85,13 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
   const select = (to: number, play: boolean) => {
     const next = shown[Math.max(0, Math.min(shown.length - 1, to))];
     if (!next) return;
-    setParameters({ segment: next.id });
-    // once its waveform is there
-    if (play) requestAnimationFrame(() => wave.current?.play());
+    setChosen(next.id);
+    if (play) setWanted((before) => ({ id: next.id, count: before.count + 1 }));
   };
+  // the address follows; browsers allow only so many changes of it
+  useEffect(() => {
+    if (settled) setParameters({ segment: settled });
+  }, [settled, setParameters]);
   const ranged = FIGURES.filter((one) => filter.ranges[one].some((bound) => bound !== null));
   const narrowed = filter.text || filter.status || filter.flag || ranged.length;
 
@@ -227,6 +232,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
             conflict={edits.conflicts.get(active.id)}
             mayEdit={mayEdit}
             wave={wave}
+            play={wanted.id === active.id ? wanted.count : 0}
             onPlaying={setPlaying}
             onEdit={edits.edit}
             onSettle={edits.settle}

@@ -3,6 +3,7 @@ import { type FormEvent, useMemo } from "react";
 import { Link } from "wouter";
 import { useAct } from "../../api/act";
 import { api, ask, Problem } from "../../api/client";
+import { LOOK, useMay } from "../../api/may";
 import { checkpoints as checkpointsQuery, datasets as datasetsQuery, estimate as estimateQuery, keys } from "../../api/queries";
 import type { Run, TrainingRequest } from "../../api/schema";
 import { useSpoken } from "../../i18n";
@@ -13,7 +14,7 @@ import { useSettled, useStored } from "../../ui/stored";
 
 const LANGUAGES = ["pt", "en", "es", "fr", "de", "it"] as const;
 const USUAL = {
-  model_name: "",
+  model_name: null as string | null,
   epochs: 100,
   batch_size: 4,
   learning_rate: 0.0001,
@@ -34,14 +35,15 @@ export function TrainingForm({ runs, onStarted }: FormProps) {
   const client = useQueryClient();
   const [parameters, setParameters] = useParameters();
   const [wish, setWish] = useStored("training", USUAL);
-  const sets = useQuery(datasetsQuery);
+  const may = useMay();
+  const sets = useQuery({ ...datasetsQuery, enabled: may(...LOOK.datasets) });
   const known = useQuery(checkpointsQuery);
   const folder =
     parameters.get("dataset") ??
     sets.data?.datasets.find((one) => one.transcribed_percent > 0)?.folder ??
     sets.data?.datasets[0]?.folder ??
     "";
-  const name = wish.model_name || `${bareName(folder).replaceAll("/", "-")}_model`;
+  const name = wish.model_name ?? `${bareName(folder).replaceAll("/", "-")}_model`;
   const wrongName = !NAME_PATTERN.test(name);
   const exists = known.data?.some((one) => one.model_name === name) ?? false;
   const body: TrainingRequest = useMemo(
