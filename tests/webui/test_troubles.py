@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -18,8 +16,8 @@ from services.runtime.auth import mint
 from services.runtime.settings import RuntimeSettings
 from tests.e2e.stack import Stack
 from tests.webui.conftest import Open
+from tests.webui.large import COUNT, write_large_dataset
 
-COUNT = 10_000
 BROKEN_OFF = [r"ERR_", r"503", r"Failed to load resource"]
 
 
@@ -86,45 +84,6 @@ def large(stack: Stack) -> str:
     root = stack.data_dir / "objects" / folder
     write_large_dataset(root)
     return folder
-
-
-def write_large_dataset(root: Path, count: int = COUNT) -> None:
-    import math
-    import struct
-    import wave
-
-    (root / "segments").mkdir(parents=True)
-    first = root / "segments" / "segment_00001.wav"
-    with wave.open(str(first), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(22050)
-        samples = (int(9000 * math.sin(at / 9) * abs(math.sin(at / 3000))) for at in range(22050))
-        file.writeframes(b"".join(struct.pack("<h", one) for one in samples))
-    rows = []
-    for number in range(1, count + 1):
-        name = f"segment_{number:05}"
-        if number > 1:
-            os.link(first, root / "segments" / f"{name}.wav")
-        rows.append(
-            {
-                "id": name,
-                "source": f"recording-{number // 500}",
-                "start_s": number * 8.0,
-                "end_s": number * 8.0 + 3 + number % 9,
-                "seconds": 3.0 + number % 9 + (number % 10) / 10,
-                "bytes": first.stat().st_size,
-                "loudness": -20.0 - (number % 7) / 3,
-                "snr_db": 30.0 + number % 20,
-                "clipping": 0.0,
-                "transcript": f"Esta é a frase de número {number}, dita sem pressa.",
-                "normalised": "Esta é a frase, dita sem pressa.",
-                "language": "pt",
-                "confidence": round(0.4 + (number * 37 % 600) / 1000, 3),
-                "flags": ["low_confidence"] if number % 11 == 0 else [],
-            }
-        )
-    (root / "segments.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def test_ten_thousand_segments(open_window: Open, large: str) -> None:
