@@ -30,8 +30,11 @@ TOP = (
 )
 """What the tree begins with; the rest follows by name."""
 
+_FOLDERS_ALONE = r"tests/[^/]+/|gateway/webui/src/[^/]+/|gateway/swagger/|docs/images/"
+"""Files of which only the folder they lie in is named."""
+
 DESCRIBED = {
-    ".ci/run": "what continuous integration runs: `make lint` and `make test`",
+    ".ci/run": "what continuous integration runs: `make lint` and `make test`, with a browser",
     ".gitignore": "what is made and not kept",
     "Makefile": "everything a person types",
     "README.md": "this page",
@@ -44,14 +47,31 @@ DESCRIBED = {
     "deploy/k8s/checkov.yaml": "what the policy lint leaves out, and why",
     "benchmarks/": "one script a question; each prints a ratio against its peer",
     "docs/architecture.md": "how it is built, and how to add to it",
+    "docs/images/": "pictures of the web page",
     "docs/operations.md": "every setting; from nothing to a running cluster; what to do when something fails",
     "gateway/": "the HTTP API, over gRPC",
     "gateway/routes/": "one file a resource",
     "gateway/schemas/": "the JSON that goes in and out",
-    "gateway/webui/": "the pages",
-    "gateway/webui/docs.html": "the API page",
-    "gateway/webui/docs.js": "its script",
-    "gateway/webui/index.html": "the page that runs the workflow",
+    "gateway/swagger/": "the API's page, `/docs`",
+    "gateway/webui/": "the web page: TypeScript, React, built by Vite into `dist/`",
+    "gateway/webui/.npmrc": "how npm fetches its packages",
+    "gateway/webui/biome.json": "the rules of its lint",
+    "gateway/webui/index.html": "what a browser loads first",
+    "gateway/webui/package-lock.json": "the exact version of every package",
+    "gateway/webui/package.json": "the packages it is made of",
+    "gateway/webui/tsconfig.json": "the rules of its types",
+    "gateway/webui/vite.config.ts": "how it is built",
+    "gateway/webui/src/": "what it is made of",
+    "gateway/webui/src/app.tsx": "its frame and addresses",
+    "gateway/webui/src/main.tsx": "where it begins",
+    "gateway/webui/src/names.ts": "names in the store, as people read them",
+    "gateway/webui/src/api/": "what the gateway says: types made from its OpenAPI document, calls, events",
+    "gateway/webui/src/audio/": "playing, waveforms, speech that sounds while it is made",
+    "gateway/webui/src/i18n/": "everything it says, in English and Portuguese",
+    "gateway/webui/src/pages/": "a file a page, a folder for its parts",
+    "gateway/webui/src/plots/": "curves and distributions",
+    "gateway/webui/src/styles/": "colours, type, the frame, controls",
+    "gateway/webui/src/ui/": "what pages are built from",
     "protos/": "the contract between the services",
     "protos/.npmrc": "how npm fetches buf",
     "protos/buf.yaml": "the rules of buf's lint",
@@ -91,13 +111,14 @@ def tree() -> str:
 
 def keep(path: str) -> bool:
     """Whether a file gets a line: not what only marks or configures a folder, and not each file of the tests."""
-    return not path.endswith(("__init__.py", ".gitignore", "py.typed")) and not re.match(r"tests/[^/]+/.*/", path)
+    listed = not path.endswith(("__init__.py", ".gitignore", "py.typed"))
+    return listed and not re.match(r"tests/[^/]+/.*/|gateway/webui/src/[^/]+/.*/", path)
 
 
 def in_order(files: list[str]) -> list[str]:
     """Returns the files with the folders they lie in before them: folders first, then by name; `TOP` before all."""
     paths = {f"{parent}/" for file in files for parent in Path(file).parents if parent != Path()}
-    paths |= {file for file in files if not re.match(r"tests/[^/]+/", file)}
+    paths |= {file for file in files if not re.match(_FOLDERS_ALONE, file)}
 
     def key(path: str) -> tuple[tuple[int, str], ...]:
         first, *rest = re.findall(r"[^/]+/?", path)

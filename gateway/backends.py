@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -62,6 +62,9 @@ ReplyT = TypeVar("ReplyT", bound=Message)
 
 Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[RequestT, ReplyT]"
 """A unary method of an asynchronous stub."""
+
+StreamMethod: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[RequestT, ReplyT]"
+"""A method of an asynchronous stub that streams its replies."""
 
 
 class CallFailed(Exception):
@@ -144,6 +147,34 @@ class Backends:
         except grpc.aio.AioRpcError as error:
             raise CallFailed(service_of(request), error, timeout) from error
 
+    async def stream(self, method: StreamMethod[RequestT, ReplyT], request: RequestT) -> AsyncIterator[ReplyT]:
+        """Calls a method that answers with a stream; returns once the first message is there.
+
+        It has no deadline, as its reader sets the pace: closing the iterator, or a connection that dies, ends it.
+
+        Raises:
+            CallFailed: The service answered with an error before the first message; later ones are raised in the middle.
+        """
+        call = method(request, metadata=call_metadata())
+        replies = aiter(call)
+        try:
+            first = await anext(replies, None)
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(service_of(request), error) from error
+
+        async def messages() -> AsyncIterator[ReplyT]:
+            try:
+                if first is not None:
+                    yield first
+                async for message in replies:
+                    yield message
+            except grpc.aio.AioRpcError as error:
+                raise CallFailed(service_of(request), error) from error
+            finally:
+                call.cancel()
+
+        return messages()
+
     async def call_while_connected(
         self, http: Request, method: Method[RequestT, ReplyT], request: RequestT, timeout: float, times: int = 1
     ) -> ReplyT:
@@ -182,6 +213,37 @@ class Backends:
         if len(failures) == times:
             raise failures[0]
         return next(one for one in found if not isinstance(one, BaseException))
+
+    async def stream_while_connected(
+        self, http: Request, method: StreamMethod[RequestT, ReplyT], request: RequestT, timeout: float
+    ) -> AsyncGenerator[ReplyT, None]:
+        """Calls a method that answers with a stream, and cancels it when the HTTP client hangs up or nobody reads on.
+
+        Args:
+            http: The request to answer; its body must have been read.
+            method: A method of one of the stubs that streams its replies.
+            request: What to ask.
+            timeout: Deadline in seconds, for the whole.
+
+        Raises:
+            CallFailed: The service answered with an error, at once or in the middle, or not at all.
+            ClientGone: The client hung up.
+        """
+        rpc = method(request, timeout=timeout, metadata=call_metadata())
+        hang_up = asyncio.create_task(_hung_up(http))
+        hang_up.add_done_callback(lambda _: rpc.cancel())
+        try:
+            async for reply in rpc:
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(service_of(request), error, timeout) from error
+        except asyncio.CancelledError:
+            if hang_up.done() and not hang_up.cancelled():
+                raise ClientGone from None
+            raise
+        finally:
+            rpc.cancel()
+            hang_up.cancel()
 
     async def call_jobs(self, name: str, request: Message) -> Any:
         """Calls a method of the jobs service at the first of the services behind it that can be reached.

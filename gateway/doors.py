@@ -9,14 +9,14 @@ import base64
 import hashlib
 import hmac
 import time
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import errors
-from gateway.translate import file_url
+from gateway.translate import DATASET_AUDIO, file_url
 from services.runtime import audit
-from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller, only
+from services.runtime.auth import ADMIN, AUTHORIZATION, SCOPES, Verifier, authorization, caller, only
 from services.runtime.errors import PermissionDenied, TimbreError
 from services.scopes import INFERENCE, READ, TRAINING, WRITE
 
@@ -27,16 +27,23 @@ _SAFE = ("GET", "HEAD", "OPTIONS")
 _OPEN_PATHS = ("/", "/healthz", "/readyz", "/openapi.json", "/webui", "/docs")
 _OPEN_FOLDERS = ("/webui/", "/docs/")
 
+# A question that is too long for a URL: it changes nothing.
+_PREVIEW = "/training/dataset/preview"
+
 # The first that fits: beginning of the path, scopes to read, scopes to change.
 _SCOPES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    (_PREVIEW, (READ, WRITE), (READ, WRITE)),
     ("/training/dataset", (READ, WRITE), (WRITE,)),
     ("/training/checkpoints/load", (INFERENCE,), (INFERENCE,)),
     ("/training/checkpoints", (TRAINING, INFERENCE), (TRAINING,)),
     ("/training/inference/", (INFERENCE,), (INFERENCE,)),
     ("/training/jobs", (READ, WRITE, TRAINING), (WRITE, TRAINING)),
+    ("/training/voices", (TRAINING, INFERENCE), (TRAINING,)),
+    ("/training/me", SCOPES, (ADMIN,)),
     ("/training/events", (READ, WRITE, TRAINING), (ADMIN,)),
     ("/training/", (TRAINING,), (TRAINING,)),
     ("/files/", (INFERENCE,), (ADMIN,)),
+    ("/v1/", (INFERENCE,), (INFERENCE,)),
 )
 
 
@@ -69,7 +76,8 @@ class Links:
     def __call__(self, key: str) -> str:
         """Returns where an object is served, signed."""
         expires = str(int(time.time() + self._seconds))
-        return f"{file_url(key)}?{urlencode({'expires': expires, 'signature': self._sign(key, expires)})}"
+        url = file_url(key)
+        return f"{url}{'&' if '?' in url else '?'}expires={expires}&signature={self._sign(key, expires)}"
 
     def opens(self, key: str, query: str) -> bool:
         """Whether the query of a request makes it a link to this object.
@@ -112,7 +120,7 @@ class Doors:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if scope["method"] in _SAFE:
+        if scope["method"] in _SAFE or scope["path"] == _PREVIEW:
             await self._let_in(scope, receive, send)
         else:
             await self._let_in_to_change(scope, receive, send)
@@ -122,7 +130,7 @@ class Doors:
             if self._verifier is not None:
                 await self._admit(self._verifier, scope)
         except TimbreError as error:
-            await errors.of_timbre(error).response()(scope, receive, send)
+            await errors.of_timbre(error).response(scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -152,10 +160,19 @@ class Doors:
         if not needed:
             return
         query = scope["query_string"].decode("latin-1")
-        if path.startswith("/files/") and method in _SAFE and self._links.opens(path.removeprefix("/files/"), query):
+        key = _object_of(path, query)
+        if key and method in _SAFE and self._links.opens(key, query):
             return
         header = only([value.decode("latin-1") for name, value in scope["headers"] if name == _AUTHORIZATION])
         found = await verifier.verify(header)
         caller.set(found)
         found.check(needed)
         authorization.set(header)
+
+
+def _object_of(path: str, query: str) -> str:
+    """Returns the key of the object that a request asks for; empty when it asks for none, or for several."""
+    if path == DATASET_AUDIO:
+        keys = parse_qs(query).get("path", [])
+        return keys[0] if len(keys) == 1 else ""
+    return path.removeprefix("/files/") if path.startswith("/files/") else ""

@@ -22,15 +22,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import RATE_LIMITED, Failure
 from gateway.settings import GatewaySettings
+from gateway.translate import DATASET_AUDIO
 from services.runtime.auth import ANYBODY, caller
 from services.runtime.errors import ResourceExhausted
 
 logger = logging.getLogger("timbre.gateway")
 
-# Method (or any), beginning of the path, and the setting that says how often; the first that fits.
+# Method (or any), beginning of the path, and the setting that says how often (or none); the first that fits.
 _KINDS = (
     ("POST", "/training/start", "training"),
+    ("POST", "/training/inference/votes", ""),
     ("POST", "/training/inference/", "inference"),
+    ("", DATASET_AUDIO, ""),  # as with /files/: a player asks for one segment many times
     ("POST", "/v1/audio/", "inference"),
     ("", "/training/dataset", "dataset"),
 )
@@ -147,7 +150,7 @@ class RateLimits:
         if not allowed:
             detail = f"You have asked for this {limit.amount} times, which is all that {limit} allows: try again in {wait} s."
             headers["Retry-After"] = str(wait)
-            await Failure(429, detail, RATE_LIMITED, headers=headers).response()(scope, receive, send)
+            await Failure(429, detail, RATE_LIMITED, headers=headers).response(scope["path"])(scope, receive, send)
             return
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 

@@ -33,7 +33,7 @@ async def main(settings: DatasetSettings) -> None:
         "timbre.dataset.v1.DatasetService": lambda server: add_DatasetServiceServicer_to_server(servicer, server),
         "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(JobsServicer(queue), server),
     }
-    await serve(settings.dataset_listen, services, settings, scopes=RPC_SCOPES, background=[supervisor.run()])
+    await serve(settings.dataset_listen, services, settings, scopes=RPC_SCOPES, background=[supervisor.run(), servicer.run()])
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 datasets/<name>/raw/<source>.wav, .json      recordings and where they come from
 datasets/<name>/segments/segment_00001.wav   segments, numbered over the whole dataset
 datasets/<name>/segments.jsonl               the manifest: one row a segment
+datasets/<name>/edits.json                   what people changed since it was written
 datasets/<name>/metadata.csv                 the transcripts in LJSpeech form
 datasets/<name>/summary.json                 figures of the manifest, kept so that nobody has to add them up again
 datasets/<name>/work/<job>/…                 finished units of a job that has not ended
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from services.runtime.errors import InvalidArgument
 from services.runtime.keys import check_name
 from services.runtime.store import ObjectStore
 
@@ -29,6 +31,18 @@ def check_folder(folder: str, field: str = "folder") -> str:
         InvalidArgument: It is not a plain name below `datasets/`.
     """
     return check_name(folder.removesuffix("/"), field=field, under=(ROOT,))
+
+
+def check_source(source: str, field: str = "source") -> str:
+    """Returns the name of a recording.
+
+    Raises:
+        InvalidArgument: It is not a plain name.
+    """
+    if "/" in source:
+        problem = "it must be the name of a recording, without folders"
+        raise InvalidArgument(f"{field} is {source[:80]!r}: {problem}.", reason="INVALID_NAME", fields={field: problem})
+    return check_name(source, field=field)
 
 
 def check_archive(key: str) -> str:
@@ -70,6 +84,11 @@ def segment_id(number: int) -> str:
     return f"segment_{number:05d}"
 
 
+def segment_number(segment: str) -> int:
+    """The number of a segment: 1 for `segment_00001`."""
+    return int(segment.rpartition("_")[2])
+
+
 def segment_key(folder: str, segment: str) -> str:
     """The audio of a segment."""
     return f"{folder}/segments/{segment}.wav"
@@ -78,6 +97,11 @@ def segment_key(folder: str, segment: str) -> str:
 def manifest_key(folder: str) -> str:
     """The rows of all segments."""
     return f"{folder}/segments.jsonl"
+
+
+def edits_key(folder: str) -> str:
+    """What people changed since the manifest was written."""
+    return f"{folder}/edits.json"
 
 
 def metadata_key(folder: str) -> str:
@@ -121,6 +145,6 @@ def folders(store: ObjectStore) -> Iterator[str]:
 def _folder_of(key: str) -> str | None:
     parts = key.split("/")
     for position in range(2, len(parts)):
-        if parts[position] in ("raw", "segments", "work", "segments.jsonl", "metadata.csv", "summary.json"):
+        if parts[position] in ("raw", "segments", "work", "segments.jsonl", "edits.json", "metadata.csv", "summary.json"):
             return "/".join(parts[:position])
     return None

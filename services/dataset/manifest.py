@@ -1,7 +1,7 @@
 """The manifest of a dataset: one row a segment, and the files made of it.
 
-`segments.jsonl` is the truth. `metadata.csv` (LJSpeech) and `summary.json` (figures for `stats`) are written after it and
-made anew when they do not belong to it.
+`segments.jsonl`, with what people changed since it was written (`services.dataset.edits`), is the truth. `metadata.csv`
+(LJSpeech) and `summary.json` (figures for `stats`) are written after it; figures that do not belong to it are made anew.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from typing import BinaryIO, cast
 
 from pydantic_core import from_json
 
+from services.dataset.edits import Edits, Stretch, read_edits, write_edits
 from services.dataset.layout import manifest_key, metadata_key, segment_key, summary_key
-from services.runtime.store import ObjectNotFound, ObjectStore
+from services.runtime.store import ObjectInfo, ObjectNotFound, ObjectStore
 
 # A manifest of 100,000 segments has some 40 MB: above this many bytes it is written through a file.
 _SPOOL_BYTES = 8 * 1024 * 1024
@@ -44,6 +46,7 @@ class Segment:
         flags: What a person should look at.
         excluded: Whether a person left it out.
         edited: Whether the transcript is a person's; no machine replaces it.
+        edits: How often a person changed the row.
         fingerprint: Of the recording and the options it was cut with.
     """
 
@@ -63,12 +66,18 @@ class Segment:
     flags: list[str] = field(default_factory=list)
     excluded: bool = False
     edited: bool = False
+    edits: int = 0
     fingerprint: str = ""
 
     @property
     def transcribed(self) -> bool:
         """Whether there is a transcript with anything in it."""
         return bool(self.transcript)
+
+    @property
+    def stretch(self) -> Stretch:
+        """What it is, whatever its number."""
+        return self.source, self.fingerprint.partition("|")[0], self.start_s, self.end_s
 
 
 _FIELDS = frozenset(f.name for f in fields(Segment))
@@ -100,20 +109,72 @@ def read_segments(store: ObjectStore, folder: str) -> list[Segment]:
 
 def iterate_segments(store: ObjectStore, folder: str, *, offset: int = 0) -> Iterator[Segment]:
     """Goes through the segments of a dataset without holding them all; `offset` are passed over unread."""
+    edits = read_edits(store, folder)  # before the manifest: see services.dataset.edits
     for line in islice(_lines(store, folder), offset, None):
-        row = from_json(line)
-        yield Segment(**{key: value for key, value in row.items() if key in _FIELDS})
+        yield edits.over(_row(line))
+
+
+def read_page(store: ObjectStore, folder: str, *, offset: int, limit: int) -> tuple[str, int, list[Segment]]:
+    """Returns the revision of a dataset, the number of its segments, and `limit` of them after `offset`."""
+    edits = read_edits(store, folder)
+    info = store.stat(manifest_key(folder))
+    lines = list(_lines(store, folder))
+    page = [edits.over(_row(line)) for line in lines[offset : offset + limit]]
+    return _revision(info, edits), len(lines), page
+
+
+def find_segment(store: ObjectStore, folder: str, segment_id: str, edits: Edits) -> Segment | None:
+    """Returns a segment by its name, without looking at the others; None when there is none.
+
+    Args:
+        store: The object store.
+        folder: The dataset.
+        segment_id: The name.
+        edits: Those of the dataset.
+    """
+    wanted = json.dumps(segment_id).encode()
+    with closing(_lines(store, folder)) as lines:
+        for line in lines:
+            if wanted in line and (row := _row(line)).id == segment_id:
+                return edits.over(row)
+    return None
+
+
+def segments_of(store: ObjectStore, folder: str, source: str) -> list[Segment]:
+    """Returns the segments of one recording, in order, without looking at the others."""
+    edits = read_edits(store, folder)
+    wanted = json.dumps(source).encode()
+    rows = (_row(line) for line in _lines(store, folder) if wanted in line)
+    return [edits.over(row) for row in rows if row.source == source]
 
 
 def write_segments(store: ObjectStore, folder: str, segments: Sequence[Segment]) -> None:
-    """Replaces the manifest, and then what is made of it."""
+    """Replaces the manifest, and then what is made of it; edits that it has taken in are forgotten at last.
+
+    The caller holds the lock of the dataset since it read what these segments are made of.
+    """
+    with prepared_manifest(store, folder, segments) as write:
+        write()
+
+
+@contextmanager
+def prepared_manifest(store: ObjectStore, folder: str, segments: Sequence[Segment]) -> Iterator[Callable[[], None]]:
+    """Does all of `write_segments` that needs no lock; what it gives does the rest."""
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
         for segment in segments:
-            spool.write(json.dumps(asdict(segment), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+            spool.write(json.dumps(vars(segment), ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
         spool.seek(0)
-        etag = store.put(manifest_key(folder), cast("BinaryIO", spool), "application/jsonl").etag
-    store.put(metadata_key(folder), metadata_csv(segments).encode(), "text/csv")
-    _write_summary(store, folder, etag, summarise(segments))
+        metadata, summary = metadata_csv(segments).encode(), summarise(segments)
+
+        def write() -> None:
+            etag = store.put(manifest_key(folder), cast("BinaryIO", spool), "application/jsonl").etag
+            store.put(metadata_key(folder), metadata, "text/csv")
+            _write_summary(store, folder, etag, summary)
+            edits = read_edits(store, folder)
+            if edits.rows:
+                write_edits(store, folder, edits.without(segments))
+
+        yield write
 
 
 def metadata_csv(segments: Iterable[Segment]) -> str:
@@ -140,17 +201,19 @@ def summarise(segments: Iterable[Segment]) -> Summary:
 
 def read_summary(store: ObjectStore, folder: str) -> Summary:
     """Returns the figures of a dataset: those kept, if they belong to the manifest that is there; zeros without a manifest."""
+    edits = read_edits(store, folder)
     info = store.stat(manifest_key(folder))
     if info is None:
         return Summary()
+    revision = _revision(info, edits)
     try:
         kept = from_json(store.get(summary_key(folder)))
-        if kept["etag"] == info.etag:
+        if kept["etag"] == revision:
             return Summary(**kept["summary"])
     except (ObjectNotFound, ValueError, KeyError, TypeError):
         pass  # none kept, or not by us: add them up
     summary = summarise(iterate_segments(store, folder))
-    _write_summary(store, folder, info.etag, summary)
+    _write_summary(store, folder, revision, summary)
     return summary
 
 
@@ -162,7 +225,7 @@ def segment_files(store: ObjectStore, folder: str, *, offset: int, limit: int) -
     ]
 
 
-def _lines(store: ObjectStore, folder: str) -> Iterator[bytes]:
+def _lines(store: ObjectStore, folder: str) -> Generator[bytes, None, None]:
     try:
         stream = store.open(manifest_key(folder))
     except ObjectNotFound:
@@ -171,8 +234,19 @@ def _lines(store: ObjectStore, folder: str) -> Iterator[bytes]:
         yield from (line for line in lines if line.strip())
 
 
-def _write_summary(store: ObjectStore, folder: str, etag: str, summary: Summary) -> None:
-    store.put(summary_key(folder), json.dumps({"etag": etag, "summary": asdict(summary)}).encode(), "application/json")
+def _row(line: bytes) -> Segment:
+    row = from_json(line)
+    return Segment(**{key: value for key, value in row.items() if key in _FIELDS})
+
+
+def _revision(manifest: ObjectInfo | None, edits: Edits) -> str:
+    """What changes whenever a segment does."""
+    etag = manifest.etag if manifest else ""
+    return f"{etag}-{edits.digest}" if edits.digest else etag
+
+
+def _write_summary(store: ObjectStore, folder: str, revision: str, summary: Summary) -> None:
+    store.put(summary_key(folder), json.dumps({"etag": revision, "summary": asdict(summary)}).encode(), "application/json")
 
 
 def _cell(text: str) -> str:

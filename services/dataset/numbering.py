@@ -67,11 +67,12 @@ def place(old: Sequence[Segment], cuts: Mapping[str, Sequence[NewCut]], fingerpr
     contents: list[Segment | NewCut] = []
     for source in order:
         there = by_source.get(source, [])
-        contents += _merge(there, cuts[source], fingerprints[source]) if source in cuts else there
+        contents += merge(there, cuts[source], fingerprints[source]) if source in cuts else there
     return [Place(segment_id(number), content) for number, content in enumerate(contents, start=1)]
 
 
-def _merge(old: Sequence[Segment], cuts: Sequence[NewCut], fingerprint: str) -> list[Segment | NewCut]:
+def merge(old: Sequence[Segment], cuts: Sequence[NewCut], fingerprint: str) -> list[Segment | NewCut]:
+    """Returns what a recording is made of that is cut anew: edited segments, others that are the same, and new cuts."""
     pinned = [segment for segment in old if segment.edited]
     audio = _audio_part(fingerprint)
     reusable = {_key(segment.start_s, segment.end_s): segment for segment in old if _audio_part(segment.fingerprint) == audio}

@@ -10,12 +10,14 @@ from timbre.dataset.v1 import dataset_pb2 as pb
 
 from services.dataset.layout import check_folder
 from services.dataset.normalise import language_code
+from services.dataset.review import Change
 from services.dataset.segment import SegmentOptions
 from services.runtime.errors import InvalidArgument
 
 MAX_URLS = 500
 MAX_PAGE = 10_000
 DEFAULT_PAGE = 100
+DEFAULT_SEGMENTS = 1000
 DEFAULT_LANGUAGE = "pt"
 
 _MODEL = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -42,18 +44,27 @@ def segmentation_parameters(request: pb.StartSegmentationRequest) -> dict[str, A
     Raises:
         InvalidArgument: A value is out of its range.
     """
-    default = SegmentOptions()
-    options = SegmentOptions(
-        request.min_duration_seconds if request.HasField("min_duration_seconds") else default.min_seconds,
-        request.max_duration_seconds if request.HasField("max_duration_seconds") else default.max_seconds,
-        request.vad_threshold_db if request.HasField("vad_threshold_db") else default.threshold_db,
-    )
+    options = segment_options(request)
     return {
         "folder": check_folder(request.folder),
         "min_duration_seconds": options.min_seconds,
         "max_duration_seconds": options.max_seconds,
         "vad_threshold_db": options.threshold_db,
     }
+
+
+def segment_options(request: pb.StartSegmentationRequest | pb.PreviewSegmentationRequest) -> SegmentOptions:
+    """Returns how to cut, defaults filled in.
+
+    Raises:
+        InvalidArgument: A value is out of its range.
+    """
+    default = SegmentOptions()
+    return SegmentOptions(
+        request.min_duration_seconds if request.HasField("min_duration_seconds") else default.min_seconds,
+        request.max_duration_seconds if request.HasField("max_duration_seconds") else default.max_seconds,
+        request.vad_threshold_db if request.HasField("vad_threshold_db") else default.threshold_db,
+    )
 
 
 def transcription_parameters(request: pb.StartTranscriptionRequest, default_model: str) -> dict[str, Any]:
@@ -82,13 +93,39 @@ def language_of(language: str) -> str:
     return language_code(language or DEFAULT_LANGUAGE)
 
 
-def page_of(request: pb.ListDatasetFilesRequest) -> tuple[int, int]:
-    """Returns offset and limit of a page.
+def change_of(request: pb.UpdateSegmentRequest) -> Change:
+    """Returns what a person says of a segment.
+
+    Raises:
+        InvalidArgument: A text is too long.
+    """
+    return Change(
+        transcript=request.transcript if request.HasField("transcript") else None,
+        normalised=request.normalised if request.HasField("normalised") else None,
+        excluded=request.excluded if request.HasField("excluded") else None,
+    )
+
+
+def segments_of(request: pb.ExcludeSegmentsRequest) -> Sequence[str]:
+    """Returns the segments of a batch.
+
+    Raises:
+        InvalidArgument: There are none, or more than 10,000.
+    """
+    if not 1 <= len(request.ids) <= MAX_PAGE:
+        raise InvalidArgument(
+            f"ids holds {len(request.ids)} entries: it must hold 1 to {MAX_PAGE}.", fields={"ids": f"1 to {MAX_PAGE} entries"}
+        )
+    return list(request.ids)
+
+
+def page_of(request: pb.ListDatasetFilesRequest | pb.ListSegmentsRequest, default: int) -> tuple[int, int]:
+    """Returns offset and limit of a page, which is `default` where none is given.
 
     Raises:
         InvalidArgument: Out of range.
     """
-    limit = request.limit or DEFAULT_PAGE
+    limit = request.limit or default
     if not 1 <= limit <= MAX_PAGE:
         problem = f"it must be 1 to {MAX_PAGE}"
         raise InvalidArgument(f"limit is {request.limit}: {problem}.", fields={"limit": problem})

@@ -17,7 +17,7 @@ import soundfile as sf
 
 from services.dataset.loudness import clipped_fraction, fade, normalise_loudness, snr_db
 from services.dataset.segment_plan import plan_pieces
-from services.dataset.voice_activity import detect_speech, read_envelope
+from services.dataset.voice_activity import Envelope, Spans, detect_speech, read_envelope
 from services.runtime.errors import InvalidArgument
 
 FORCED_CUT = "forced_cut"
@@ -25,6 +25,9 @@ FORCED_CUT = "forced_cut"
 
 PADDED = "padded"
 """Flag: silence was added at the ends, because the recording holds too little around this speech for the shortest duration."""
+
+AUDIO_FLAGS = frozenset({FORCED_CUT, PADDED})
+"""Flags that speak of the audio, and stay when the transcript is made anew."""
 
 MIN_SECONDS_RANGE = (3.0, 15.0)
 MAX_SECONDS_RANGE = (5.0, 20.0)
@@ -123,25 +126,33 @@ def speech_spans(wav: Path, options: SegmentOptions) -> list[SpeechSpan]:
         Spans in order, at least 0.2 s apart.
     """
     envelope = read_envelope(wav)
+    return spans_in_seconds(envelope, detect_speech(envelope, options.threshold_db))
+
+
+def spans_in_seconds(envelope: Envelope, speech: Spans) -> list[SpeechSpan]:
+    """Return spans of frames as spans of time."""
     second = envelope.rate / envelope.hop
-    return [
-        SpeechSpan(first / second, after / second) for first, after in detect_speech(envelope, options.threshold_db).tolist()
-    ]
+    return [SpeechSpan(first / second, after / second) for first, after in speech.tolist()]
 
 
 def plan_segments(wav: Path, options: SegmentOptions) -> list[Cut]:
-    """Divide a recording of any length into segments.
+    """Divide a recording of any length into segments: see `plan_cuts`."""
+    envelope = read_envelope(wav)
+    return plan_cuts(envelope, detect_speech(envelope, options.threshold_db), options)
+
+
+def plan_cuts(envelope: Envelope, speech: Spans, options: SegmentOptions) -> list[Cut]:
+    """Divide the speech of a recording into segments.
 
     Args:
-        wav: The recording.
+        envelope: Energy of the recording.
+        speech: What `detect_speech` found in it.
         options: How to cut it.
 
     Returns:
         The cuts in order, none if nobody speaks. They do not overlap, hold all speech that was found, and each lasts
         `min_seconds` to `max_seconds`.
     """
-    envelope = read_envelope(wav)
-    speech = detect_speech(envelope, options.threshold_db)
     pieces = plan_pieces(envelope, speech, options.min_seconds, options.max_seconds)
     return [
         Cut(

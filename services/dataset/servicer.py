@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from typing import Any, TypeVar
 
 import grpc
 from timbre.dataset.v1 import dataset_pb2 as pb
 from timbre.dataset.v1 import dataset_pb2_grpc
 
-from services.dataset import layout, requests
+from services.dataset import layout, messages, requests, review
 from services.dataset.addresses import check_url
-from services.dataset.manifest import Summary, read_summary, segment_files
+from services.dataset.export import export_zip
+from services.dataset.folding import Folding
+from services.dataset.manifest import Summary, read_page, read_summary, segment_files
+from services.dataset.preview import Previews
 from services.dataset.receive import receive, scratch_for_uploads
+from services.dataset.recordings import list_recordings
+from services.dataset.remove import check_idle, remove_dataset, remove_recording
 from services.dataset.settings import DatasetSettings
 from services.dataset.sources import safe_name
 from services.dataset.upload import store_upload
@@ -30,6 +36,11 @@ DOWNLOAD, IMPORT, SEGMENT, TRANSCRIBE = "dataset.download", "dataset.import", "d
 KINDS = (DOWNLOAD, IMPORT, SEGMENT, TRANSCRIBE)
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
+# An editor who has waited so long for a job that writes the manifest is told to try again.
+_EDIT_SECONDS = 5.0
+
+T = TypeVar("T")
+
 
 class DatasetNotFound(NotFound):
     """The folder has nothing that could be worked on."""
@@ -43,6 +54,12 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self._store = store
         self._queue = queue
         self._supervisor = supervisor
+        self._previews = Previews(store, settings.data_dir / "scratch")
+        self._folding = Folding(store, queue)
+
+    async def run(self) -> None:
+        """What the service does when nobody asks; until it is cancelled."""
+        await self._folding.run()
 
     async def StartDownload(self, request: pb.StartDownloadRequest, context: Context) -> pb.StartDownloadResponse:
         folder = layout.check_folder(request.folder)
@@ -117,7 +134,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
 
     async def ListDatasetFiles(self, request: pb.ListDatasetFilesRequest, context: Context) -> pb.ListDatasetFilesResponse:
         folder = layout.check_folder(request.folder)
-        offset, limit = requests.page_of(request)
+        offset, limit = requests.page_of(request, requests.DEFAULT_PAGE)
         files = await asyncio.to_thread(segment_files, self._store, folder, offset=offset, limit=limit)
         summary = await asyncio.to_thread(read_summary, self._store, folder)
         return pb.ListDatasetFilesResponse(
@@ -131,6 +148,74 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         return pb.ListDatasetsResponse(
             datasets=[pb.Dataset(folder=folder, stats=figures) for folder, figures in zip(folders, stats, strict=True)]
         )
+
+    # ── review ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def ListSegments(self, request: pb.ListSegmentsRequest, context: Context) -> pb.ListSegmentsResponse:
+        folder = layout.check_folder(request.folder)
+        offset, limit = requests.page_of(request, requests.DEFAULT_SEGMENTS)
+        return await asyncio.to_thread(_segments, self._store, folder, offset, limit)
+
+    async def GetSegment(self, request: pb.GetSegmentRequest, context: Context) -> pb.GetSegmentResponse:
+        folder = layout.check_folder(request.folder)
+        row = await asyncio.to_thread(review.get_segment, self._store, folder, request.id)
+        return pb.GetSegmentResponse(segment=messages.segment(folder, row))
+
+    async def UpdateSegment(self, request: pb.UpdateSegmentRequest, context: Context) -> pb.UpdateSegmentResponse:
+        folder, change = layout.check_folder(request.folder), requests.change_of(request)
+        row = await self._edit(review.update_segment, folder, request.id, change, request.revision)
+        return pb.UpdateSegmentResponse(segment=messages.segment(folder, row))
+
+    async def ExcludeSegments(self, request: pb.ExcludeSegmentsRequest, context: Context) -> pb.ExcludeSegmentsResponse:
+        folder, ids = layout.check_folder(request.folder), requests.segments_of(request)
+        changed = await self._edit(review.exclude_segments, folder, ids, request.excluded)
+        return pb.ExcludeSegmentsResponse(changed_count=changed)
+
+    async def ListRecordings(self, request: pb.ListRecordingsRequest, context: Context) -> pb.ListRecordingsResponse:
+        folder = layout.check_folder(request.folder)
+        found = await asyncio.to_thread(list_recordings, self._store, folder)
+        return pb.ListRecordingsResponse(recordings=[messages.recording(folder, one) for one in found])
+
+    async def DeleteRecording(self, request: pb.DeleteRecordingRequest, context: Context) -> pb.DeleteRecordingResponse:
+        folder, source = layout.check_folder(request.folder), layout.check_source(request.source)
+        count = await asyncio.to_thread(self._remove, folder, partial(remove_recording, source=source))
+        return pb.DeleteRecordingResponse(segment_count=count)
+
+    async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
+        folder = layout.check_folder(request.folder)
+        return pb.DeleteDatasetResponse(segment_count=await asyncio.to_thread(self._remove, folder, remove_dataset))
+
+    async def PreviewSegmentation(
+        self, request: pb.PreviewSegmentationRequest, context: Context
+    ) -> pb.PreviewSegmentationResponse:
+        folder, source = layout.check_folder(request.folder), layout.check_source(request.source)
+        options = requests.segment_options(request)
+        made = await asyncio.to_thread(self._previews.preview, folder, source, options)
+        return messages.preview(source, made)
+
+    async def ExportDataset(
+        self, request: pb.ExportDatasetRequest, context: Context
+    ) -> AsyncIterator[pb.ExportDatasetResponse]:
+        folder = layout.check_folder(request.folder)
+        chunks = export_zip(self._store, folder, self._queue.exclusive(folder))
+        while chunk := await asyncio.to_thread(next, chunks, b""):
+            yield pb.ExportDatasetResponse(chunk=chunk)
+
+    async def _edit(self, edit: Callable[..., T], folder: str, *arguments: Any) -> T:
+        """Changes segments of a dataset under its lock, and has that written into the manifest soon."""
+
+        def locked() -> T:
+            with self._queue.exclusive(folder, _EDIT_SECONDS):
+                return edit(self._store, folder, *arguments)
+
+        result = await asyncio.to_thread(locked)
+        self._folding.soon(folder)
+        return result
+
+    def _remove(self, folder: str, remove: Callable[[ObjectStore, str], int]) -> int:
+        with self._queue.exclusive(folder):
+            check_idle(self._queue, folder)
+            return remove(self._store, folder)
 
     async def _exists(self, place: str, folder: str, makers: tuple[str, ...]) -> bool:
         """Whether there is something at a place, or a job is about to bring it there."""
@@ -154,4 +239,11 @@ def _stats(store: ObjectStore, folder: str) -> pb.GetDatasetStatsResponse:
         source_count=len(layout.sources(store, folder)),
         excluded_count=summary.excluded,
         flagged_count=summary.flagged,
+    )
+
+
+def _segments(store: ObjectStore, folder: str, offset: int, limit: int) -> pb.ListSegmentsResponse:
+    revision, total, rows = read_page(store, folder, offset=offset, limit=limit)
+    return pb.ListSegmentsResponse(
+        folder=folder, revision=revision, total_count=total, segments=[messages.segment(folder, row) for row in rows]
     )

@@ -42,6 +42,11 @@ class Units:
             if info.key.endswith(".json")
         }
 
+    def forget(self, group: str) -> None:
+        """Forgets the units of a group."""
+        for info in list(self._store.list(f"{self.prefix}{group}/")):
+            self._store.delete(info.key)
+
     def clear(self) -> None:
         """Forgets all units, when their job has ended."""
         for info in list(self._store.list(self.prefix)):

@@ -15,6 +15,7 @@ A recording without any dynamics (a tone, an even noise) has no speech level to 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,16 @@ class Envelope:
     rate: int
     samples: int
 
-    @property
+    @cached_property
     def level_db(self) -> Floats:
         """Level of each frame in dB of full scale, over 30 ms: longer than a period of the lowest voice; shape [frame]."""
         return decibels(moving_mean(self.power, 3))
+
+    @cached_property
+    def background(self) -> tuple[float, Floats]:
+        """Speech level, and the noise floor around each second, shape [second]: whatever the threshold will be."""
+        reference = speech_level_db(self)
+        return reference, noise_floor_db(self, reference) if reference >= LOWEST_SPEECH_DB else np.zeros(0, np.float32)
 
     def frames(self, seconds: float) -> int:
         """Return a duration in whole frames."""
@@ -187,10 +194,9 @@ def detect_speech(envelope: Envelope, threshold_db: float) -> Spans:
     Returns:
         First frame and frame after the last of each span, in order, at least 0.2 s apart; shape [span, 2].
     """
-    reference = speech_level_db(envelope)
+    reference, floor = envelope.background
     if reference < LOWEST_SPEECH_DB:
         return np.zeros((0, 2), np.int64)
-    floor = noise_floor_db(envelope, reference)
     margin = np.clip(_NOISE_MARGIN_SHARE * (reference - floor), _LEAST_NOISE_MARGIN_DB, NOISE_MARGIN_DB)
     if reference - float(floor.min()) < MIN_DYNAMICS_DB:
         begins = np.full_like(floor, threshold_db)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,17 @@ def _transcribe(job: JobContext, settings: DatasetSettings, store: ObjectStore) 
     return transcribe(job, store, settings.models_dir, settings.workers)
 
 
+def _begin(
+    run: Callable[[JobContext, DatasetSettings, ObjectStore], dict[str, Any]],
+    settings: DatasetSettings,
+    store: ObjectStore,
+    job: JobContext,
+) -> dict[str, Any]:
+    with job.exclusive():
+        pass  # what is being deleted since before this job was asked for is gone now; see services.dataset.remove
+    return run(job, settings, store)
+
+
 _JOBS = {
     "dataset.download": _download,
     "dataset.import": _import,
@@ -60,7 +72,7 @@ def main() -> None:
     """Runs the job that the command line names."""
     settings = DatasetSettings()
     store = open_store(settings.storage_url, settings.s3_credentials, patient=True)
-    work({kind: partial(run, settings=settings, store=store) for kind, run in _JOBS.items()}, settings)
+    work({kind: partial(_begin, run, settings, store) for kind, run in _JOBS.items()}, settings)
 
 
 if __name__ == "__main__":

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.runtime.errors import NotFound, Unavailable
-from services.runtime.keys import check_name
+from services.runtime.errors import Unavailable
 from services.runtime.node_cache import NodeCache
 from services.runtime.store import ObjectInfo, ObjectStore
+from services.trainer.checkpoints import find_checkpoint
 
 BASE = "base"
 """The name of the base model where a checkpoint is asked for."""
-
-CHECKPOINT_PREFIX = "train/output/"
-
-_SHORT_NAME = re.compile(r"(epoch_\d+\.pth)")
-
-
-class CheckpointNotFound(NotFound):
-    """There is no checkpoint of that name."""
 
 
 class CheckpointChanged(Unavailable):
@@ -43,24 +34,8 @@ class CheckpointFiles:
         self._cache = cache
 
     def find(self, name: str) -> ObjectInfo:
-        """Returns the checkpoint object that a request names.
-
-        Args:
-            name: Its key. `epoch_100.pth` finds `checkpoint_epoch_100.pth` in the same folder, too: the documented API
-                writes both.
-
-        Raises:
-            InvalidArgument: It is no key under `train/output/`.
-            CheckpointNotFound: There is no such object.
-        """
-        check_name(name, field="checkpoint", under=(CHECKPOINT_PREFIX,))
-        folder, _, file = name.rpartition("/")
-        names = [name, f"{folder}/checkpoint_{file}"] if _SHORT_NAME.fullmatch(file) else [name]
-        for key in names:
-            info = self._store.stat(key)
-            if info is not None:
-                return info
-        raise CheckpointNotFound(f"There is no checkpoint {name!r}: choose one of those that training listed.")
+        """Returns the checkpoint object that a request names: see `find_checkpoint`."""
+        return find_checkpoint(self._store, name)
 
     @contextmanager
     def hold(self, info: ObjectInfo) -> Iterator[Path]:

@@ -21,7 +21,8 @@ from services.inference.checkpoints import BASE, CheckpointFiles
 from services.inference.engine.interface import Engine, EngineLoader
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.keys import check_name
-from services.runtime.store import ObjectStore
+from services.runtime.store import ObjectInfo, ObjectStore
+from services.trainer.checkpoints import is_checkpoint
 
 if TYPE_CHECKING:
     from services.xtts.features import VoiceLatents
@@ -137,11 +138,13 @@ class Voices:
 
         Args:
             loaded: The model.
-            speaker: Key of a reference recording; empty for the model's own voice.
+            speaker: Key of a reference recording, or of a checkpoint, whose reference is taken; empty for the model's own
+                voice.
 
         Raises:
             InvalidArgument: The key is not allowed, or the recording is unreadable, too large or too short.
             SpeakerNotFound: There is no such recording.
+            CheckpointNotFound: There is no such checkpoint.
             NoVoice: The model has no voice of its own.
         """
         if not speaker:
@@ -150,6 +153,9 @@ class Voices:
                     "This base model comes without a voice: name a reference recording as `speaker`, or use a checkpoint."
                 )
             return loaded.voice
+        if is_checkpoint(speaker):
+            other = self._files.find(speaker)
+            return self._condition(loaded, f"{other.key} {other.etag}", lambda: self._read_reference(other))
         check_name(speaker, field="speaker", under=SPEAKER_PREFIXES)
         info = self._store.stat(speaker)
         if info is None:
@@ -188,6 +194,12 @@ class Voices:
 
         samples: Samples = read_audio(io.BytesIO(self._store.get(key))).numpy()
         return samples
+
+    def _read_reference(self, info: ObjectInfo) -> Samples:
+        from services.xtts.checkpoint import load_checkpoint  # imports torch
+
+        # The weights stay in the file: it is mapped into memory, not read.
+        return _from_int16(load_checkpoint(self._files.fetch(info)).voice.audio.numpy())
 
     def _load_base(self) -> Loaded:
         began = time.monotonic()

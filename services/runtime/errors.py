@@ -5,6 +5,7 @@
     ├── InvalidArgument       422   a value is malformed or out of range, whatever the state of the system
     ├── FailedPrecondition    400   the request is well formed, but not possible in the present state
     ├── AlreadyExists         400   the thing to be created is there
+    ├── Conflict              409   somebody else was faster
     ├── Unavailable           503   try again later
     ├── ResourceExhausted     503   full for now; `retry_after_seconds` says when to come back
     ├── DeadlineExceeded      504   the time allowed for the request ran out
@@ -74,6 +75,12 @@ class AlreadyExists(TimbreError):
     """The thing to be created is there already."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
+
+
+class Conflict(TimbreError):
+    """Somebody else changed the thing since the caller looked at it."""
+
+    code = grpc.StatusCode.ABORTED
 
 
 class Unavailable(TimbreError):

@@ -149,13 +149,16 @@ def _accelerator(job: JobContext, base: Path, options: TrainOptions) -> Accelera
     # A process that believes itself alone trains on its share only, and nothing else would tell.
     if accelerator.num_processes != processes or accelerator.distributed_type not in plain:
         raise RuntimeError(f"{accelerator.num_processes} of {processes} processes, {accelerator.distributed_type}")
-    threads = torch.get_num_threads()
-    where = torch.cuda.get_device_name() if on_gpu else f"the CPU with {threads} thread{'s' * (threads != 1)}"
     how = f", {processes} processes of this kind together" * (processes > 1)
-    job.log(f"Training on {where} in {'bfloat16' if bfloat16 else 'float32'}{how}.")
+    job.log(f"Training on {_device_name()} in {'bfloat16' if bfloat16 else 'float32'}{how}.")
     if options.use_deepspeed:
         job.log(_about_deepspeed(processes))
     return accelerator
+
+
+def _device_name() -> str:
+    threads = torch.get_num_threads()
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"the CPU with {threads} thread{'s' * (threads != 1)}"
 
 
 def _about_deepspeed(processes: int) -> str:
@@ -210,6 +213,10 @@ def _start(
     _set_dropout(model.gpt, options.dropout)
     optimizer = make_optimizer(model.gpt, options.learning_rate)
     gpt, optimizer = accelerator.prepare(model.gpt.train(), optimizer)
+    # What later estimates are told apart by.
+    run = replace(run, base_name=base_name, device=_device_name())
+    if accelerator.is_main_process:
+        write_run(store, model_name, run)
     return Training(
         job=job,
         store=store,

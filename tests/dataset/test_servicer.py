@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zipfile
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,10 @@ async def stub(
 
 def segments(count: int) -> list[Segment]:
     row = Segment("segment_00001", "a", 0.0, 9.0, 9.0, 396_944, transcript="Olá.", normalised="Olá.")
-    return [replace(row, id=layout.segment_id(n), transcript="Olá." if n % 2 else None) for n in range(1, count + 1)]
+    return [
+        replace(row, id=layout.segment_id(n), start_s=9.0 * n, end_s=9.0 * n + 9, transcript="Olá." if n % 2 else None)
+        for n in range(1, count + 1)
+    ]
 
 
 async def fails(call: object, code: grpc.StatusCode) -> str:
@@ -220,3 +224,143 @@ async def test_bad_uploads_store_nothing(
     assert "header" in await fails(stub.UploadRecording(headless), INVALID)
     assert list(store.list("datasets/")) == []
     assert list((settings.data_dir / "uploads").iterdir()) == []
+
+
+# ── review ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_segments_are_listed_with_all_that_is_known(
+    stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore
+) -> None:
+    empty = await stub.ListSegments(pb.ListSegmentsRequest(folder=FOLDER))
+    assert (empty.folder, empty.revision, empty.total_count, list(empty.segments)) == (FOLDER, "", 0, [])
+    rows = [
+        replace(row, loudness=-20.0, snr_db=30.0, clipping=0.0, language="pt", confidence=0.5, flags=["padded"])
+        for row in segments(1500)
+    ]
+    write_segments(store, FOLDER, rows)
+    page = await stub.ListSegments(pb.ListSegmentsRequest(folder=FOLDER))
+    assert (len(page.segments), page.total_count) == (1000, 1500)
+    first, second = page.segments[:2]
+    assert (first.transcript, first.characters_per_second, first.loudness_lufs) == ("Olá.", pytest.approx(4 / 9), -20.0)
+    assert (first.path, first.duration_seconds) == (f"{FOLDER}/segments/segment_00001.wav", 9.0)
+    assert not second.HasField("transcript")
+    assert not second.HasField("characters_per_second")
+    everything = await stub.ListSegments(pb.ListSegmentsRequest(folder=FOLDER, limit=10000, offset=1499))
+    assert [one.id for one in everything.segments] == ["segment_01500"]
+    for request in (pb.ListSegmentsRequest(folder=FOLDER, limit=10001), pb.ListSegmentsRequest(folder=FOLDER, offset=-1)):
+        await fails(stub.ListSegments(request), INVALID)
+
+
+async def test_a_segment_is_edited(stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore) -> None:
+    write_segments(store, FOLDER, segments(3))
+    seen = (await stub.GetSegment(pb.GetSegmentRequest(folder=FOLDER, id="segment_00002"))).segment
+    edit = pb.UpdateSegmentRequest(folder=FOLDER, id=seen.id, transcript="São 2 horas.", revision=seen.revision)
+    now = (await stub.UpdateSegment(edit)).segment
+    assert (now.transcript, now.normalised, now.edited) == ("São 2 horas.", "São duas horas.", True)
+    assert now.revision != seen.revision
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.UpdateSegment(edit)
+    assert caught.value.code() is grpc.StatusCode.ABORTED
+    assert (await stub.GetSegment(pb.GetSegmentRequest(folder=FOLDER, id=seen.id))).segment == now
+    listed = await stub.ListSegments(pb.ListSegmentsRequest(folder=FOLDER))
+    assert listed.segments[1] == now
+    stats = await stub.GetDatasetStats(pb.GetDatasetStatsRequest(folder=FOLDER))
+    assert stats.transcribed_percent == 100.0
+    unknown = pb.UpdateSegmentRequest(folder=FOLDER, id="segment_00009", excluded=True)
+    assert "segment_00009" in await fails(stub.UpdateSegment(unknown), NOT_FOUND)
+    long = pb.UpdateSegmentRequest(folder=FOLDER, id=seen.id, transcript="x" * 2001)
+    assert "2,000" in await fails(stub.UpdateSegment(long), INVALID)
+
+
+async def test_an_editor_does_not_wait_forever(
+    stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore, queue: JobQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_segments(store, FOLDER, segments(1))
+    monkeypatch.setattr("services.dataset.servicer._EDIT_SECONDS", 0.05)
+    edit = pb.UpdateSegmentRequest(folder=FOLDER, id="segment_00001", excluded=True)
+    with queue.exclusive(FOLDER):
+        assert "try again" in await fails(stub.UpdateSegment(edit), grpc.StatusCode.UNAVAILABLE)
+    assert (await stub.UpdateSegment(edit)).segment.excluded
+
+
+async def test_many_are_left_out(stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore) -> None:
+    write_segments(store, FOLDER, segments(3))
+    ids = ["segment_00001", "segment_00003"]
+    assert (await stub.ExcludeSegments(pb.ExcludeSegmentsRequest(folder=FOLDER, ids=ids, excluded=True))).changed_count == 2
+    assert (await stub.ExcludeSegments(pb.ExcludeSegmentsRequest(folder=FOLDER, ids=ids, excluded=True))).changed_count == 0
+    assert (await stub.GetDatasetStats(pb.GetDatasetStatsRequest(folder=FOLDER))).excluded_count == 2
+    for wrong in ([], ["x"] * 10001):
+        request = pb.ExcludeSegmentsRequest(folder=FOLDER, ids=wrong, excluded=True)
+        assert "1 to 10000" in await fails(stub.ExcludeSegments(request), INVALID)
+
+
+async def test_recordings_and_deletions(
+    stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore, queue: JobQueue
+) -> None:
+    assert not (await stub.ListRecordings(pb.ListRecordingsRequest(folder=FOLDER))).recordings
+    store.put(layout.recording_key(FOLDER, "a"), b"RIFF")
+    store.put(
+        layout.provenance_key(FOLDER, "a"),
+        b'{"title": "A", "url": "https://youtu.be/x", "uploader": null, "license": "CC BY", "duration": 27.5,'
+        b' "added_at": "2026-11-23T14:30:00+00:00"}',
+    )
+    write_segments(store, FOLDER, segments(3))
+    [one] = (await stub.ListRecordings(pb.ListRecordingsRequest(folder=FOLDER))).recordings
+    assert (one.source, one.title, one.url, one.licence, one.duration_seconds) == (
+        "a",
+        "A",
+        "https://youtu.be/x",
+        "CC BY",
+        27.5,
+    )
+    assert not one.HasField("uploader")
+    assert (one.segment_count, one.path) == (3, f"{FOLDER}/raw/a.wav")
+    assert one.create_time.ToJsonString() == "2026-11-23T14:30:00Z"
+    deletion = pb.DeleteRecordingRequest(folder=FOLDER, source="a")
+    job = queue.submit("dataset.transcribe", FOLDER, {"folder": FOLDER})
+    assert job.id in await fails(stub.DeleteRecording(deletion), REFUSED)
+    assert job.id in await fails(stub.DeleteDataset(pb.DeleteDatasetRequest(folder=FOLDER)), REFUSED)
+    queue.cancel(job.id)
+    for wrong in ("", "../a", "a/b", "ç"):
+        assert "source is" in await fails(stub.DeleteRecording(pb.DeleteRecordingRequest(folder=FOLDER, source=wrong)), INVALID)
+    assert (await stub.DeleteRecording(deletion)).segment_count == 3
+    assert "'a'" in await fails(stub.DeleteRecording(deletion), NOT_FOUND)
+    assert (await stub.DeleteDataset(pb.DeleteDatasetRequest(folder=FOLDER))).segment_count == 0
+    assert list(store.list("datasets/")) == []
+    await fails(stub.DeleteDataset(pb.DeleteDatasetRequest(folder=FOLDER)), NOT_FOUND)
+
+
+async def test_a_preview(
+    stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore, recording: tuple[Path, object]
+) -> None:
+    store.put(layout.recording_key(FOLDER, "interview"), recording[0])
+    made = await stub.PreviewSegmentation(pb.PreviewSegmentationRequest(folder=FOLDER, source="interview"))
+    assert made.duration_seconds == pytest.approx(sf.info(recording[0]).duration)
+    assert made.total_seconds == pytest.approx(sum(one.end_seconds - one.start_seconds for one in made.segments), abs=1)
+    assert len(made.speech) >= 15
+    assert len(made.levels_db) == len(made.peaks) > 1000
+    request = pb.PreviewSegmentationRequest(folder=FOLDER, source="interview", min_duration_seconds=2.0)
+    assert "min_duration" in await fails(stub.PreviewSegmentation(request), INVALID)
+    request = pb.PreviewSegmentationRequest(folder=FOLDER, source="nobody")
+    assert "nobody" in await fails(stub.PreviewSegmentation(request), NOT_FOUND)
+
+
+async def test_an_export(stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore) -> None:
+    async def read() -> list[bytes]:
+        return [message.chunk async for message in stub.ExportDataset(pb.ExportDatasetRequest(folder=FOLDER))]
+
+    assert "no segments" in await fails(read(), NOT_FOUND)
+    rows = segments(4)
+    for row in rows:
+        store.put(layout.segment_key(FOLDER, row.id), row.id.encode() * 50_000)
+    write_segments(store, FOLDER, rows)
+    chunks = await read()
+    assert max(map(len, chunks)) <= 1 << 20
+    packed = zipfile.ZipFile(io.BytesIO(b"".join(chunks)))
+    assert packed.read("wavs/segment_00004.wav") == b"segment_00004" * 50_000
+    assert packed.read("metadata.csv").decode().count("\n") == 2
+    stream = stub.ExportDataset(pb.ExportDatasetRequest(folder=FOLDER))
+    await stream.read()
+    store.delete(layout.segment_key(FOLDER, "segment_00004"))
+    stream.cancel()

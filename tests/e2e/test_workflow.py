@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import time
+import zipfile
+from typing import Any
 
 import numpy as np
+import openai
 import pytest
 import requests
 import soundfile as sf
@@ -15,6 +19,7 @@ from tests.e2e.stack import Stack
 
 FOLDER = "datasets/my_voice"
 MODEL = "my_voice_model"
+SENTENCE = "Este é um teste de síntese de voz em português brasileiro."
 
 
 everywhere = pytest.mark.parametrize("stack", ["embedded", "cluster"], indirect=True)
@@ -122,6 +127,97 @@ def test_a_model_is_not_written_over(stack: Stack) -> None:
     refused = stack.post("/training/start", body, status=400)["detail"]
     assert "resume" in refused
     assert "overwrite" in refused
+
+
+def test_programs_of_openai_speak_with_the_voice(stack: Stack) -> None:
+    with openai.OpenAI(api_key="none", base_url=f"http://127.0.0.1:{stack.port}/v1", max_retries=0, timeout=120) as client:
+        assert {MODEL, "base"} <= {model.id for model in client.models.list()}
+        assert client.models.retrieve("tts-1").id == "tts-1"
+        for wanted, kind in (("mp3", "MP3"), ("opus", "OGG"), ("wav", "WAV")):
+            answer = client.audio.speech.create(model=MODEL, voice="alloy", input=SENTENCE, response_format=wanted)
+            assert sf.info(io.BytesIO(answer.content)).format == kind
+        for wanted, start in (("flac", b"fLaC"), ("aac", b"\xff")):
+            answer = client.audio.speech.create(model="tts-1", voice=MODEL, input=SENTENCE, response_format=wanted)
+            assert answer.content.startswith(start)
+        text = " ".join([SENTENCE] * 40)
+        for options in ({"response_format": "pcm"}, {"response_format": "mp3", "stream_format": "sse"}):
+            before = newest(stack)
+            with client.audio.speech.with_streaming_response.create(model=MODEL, voice=MODEL, input=text, **options) as answer:
+                chunks = answer.iter_bytes()
+                heard = [next(chunks)]
+                assert newest(stack) == before, "the first audio came when all of it was made already"
+                heard += chunks
+            assert newest(stack)["text"] == text
+        # 24,000 Hz of 16 bits, against what was kept; the events carry base64
+        events = [json.loads(line[6:]) for line in b"".join(heard).decode().splitlines() if line]
+        assert [event["type"] for event in events[-2:]] == ["speech.audio.delta", "speech.audio.done"]
+        assert events[-1]["usage"]["output_tokens"] > 0
+        with pytest.raises(openai.NotFoundError) as missing:
+            client.audio.speech.create(model="nobody", voice="alloy", input=SENTENCE)
+        assert missing.value.code == "model_not_found"
+
+
+def test_a_stream_is_heard_while_it_is_made_and_ends_with_its_listener(stack: Stack) -> None:
+    checkpoint = stack.get("/training/checkpoints", model_name=MODEL)[0]["path"]
+    before = newest(stack)
+    body = {"checkpoint": checkpoint, "text": " ".join([SENTENCE] * 60)}
+    with stack.client.stream("POST", "/training/inference/stream", json=body) as answer:
+        chunks = answer.iter_raw()
+        assert next(chunks)[:4] == b"RIFF"
+        assert next(chunks)
+    # The model is free again, though there was much left to say, and nothing of it was kept.
+    spoken = stack.post("/training/inference/synthesize", {"checkpoint": checkpoint, "text": SENTENCE})
+    history = stack.get("/training/inference/history", checkpoint=checkpoint, limit=2)["utterances"]
+    assert history[0]["audio_url"] == spoken["audio_url"]
+    assert history[1] == before
+    short = stack.client.post("/training/inference/stream", json={**body, "text": SENTENCE, "format": "pcm"})
+    kept = sf.info(io.BytesIO(stack.client.get(newest(stack)["audio_url"]).content))
+    assert len(short.content) == 2 * kept.frames
+    assert stack.client.delete(f"/training/inference/history/{newest(stack)['id']}").json()["status"] == "deleted"
+    assert newest(stack) == history[0]
+
+
+def test_the_voice_and_its_checkpoints_stand_where_they_should(stack: Stack) -> None:
+    checkpoints = stack.get("/training/checkpoints", model_name=MODEL)
+    assert all(one["loss"] > 0 and one["eval_loss"] > 0 for one in checkpoints)
+    (best,) = [one for one in checkpoints if one["best"]]
+    assert best["eval_loss"] == min(one["eval_loss"] for one in checkpoints)
+    (voice,) = [one for one in stack.get("/training/voices")["voices"] if one["name"] == MODEL]
+    assert (voice["current"], voice["best_checkpoint"], voice["checkpoints"]) == (best["path"], best["path"], len(checkpoints))
+    assert (voice["state"], voice["dataset_folder"], voice["language"]) == ("completed", FOLDER, "pt")
+    assert voice["sample"]["checkpoint"].startswith(f"train/output/{MODEL}/")
+    other = next(one for one in checkpoints if not one["best"])
+    promoted = stack.client.post("/training/checkpoints/promote", params={"checkpoint_path": other["path"]})
+    assert promoted.json() == {"status": "promoted", "model_name": MODEL, "checkpoint": other["path"]}
+    compared = stack.post(
+        "/training/inference/ab-test", {"checkpoint": best["path"], "against": other["path"], "text": SENTENCE}
+    )
+    votes = stack.post("/training/inference/votes", {"comparison_id": compared["comparison_id"], "preferred": "finetuned"})
+    assert (votes["finetuned"], votes["against"]) == (1, other["path"])
+    gone = stack.client.delete("/training/checkpoints", params={"checkpoint_path": other["path"]})
+    assert gone.json() == {"status": "deleted", "checkpoint": other["path"]}
+    assert stack.post("/training/inference/synthesize", {"checkpoint": other["path"], "text": SENTENCE}, status=404)
+    left = stack.get("/training/checkpoints", model_name=MODEL)
+    assert [one["path"] for one in left if one["current"]] == [best["path"]]
+    assert {one["path"]: one["similarity"] for one in left}[best["path"]] == compared["similarity"]
+    (run,) = stack.get("/training/runs", model_name=MODEL)["runs"]
+    assert (run["state"], run["epochs_done"]) == ("completed", 10)
+    asked = {"model_name": "other", "dataset_folder": FOLDER, "epochs": 100, "batch_size": 4}
+    estimate = stack.post("/training/estimate", asked)
+    assert estimate["seconds"] == pytest.approx(estimate["steps"] * run["seconds_per_step"])
+    assert MODEL in estimate["basis"]
+    exported = stack.client.get("/training/checkpoints/export", params={"checkpoint_path": best["path"]})
+    with zipfile.ZipFile(io.BytesIO(exported.content)) as archive:
+        assert archive.testzip() is None
+        assert f"{MODEL}-epoch-{best['epoch']}/model.pth" in archive.namelist()
+    file = stack.client.get("/training/checkpoints/file", params={"checkpoint_path": best["path"]})
+    assert file.content == stack.objects(best["path"].rpartition("/")[0])[best["path"]]
+
+
+def newest(stack: Stack) -> dict[str, Any]:
+    """The newest entry of the history."""
+    found: dict[str, Any] = stack.get("/training/inference/history", limit=1)["utterances"][0]
+    return found
 
 
 class TTSTrainingClient:

@@ -31,6 +31,7 @@ from gateway.settings import GatewaySettings
 from services.runtime.auth import SCOPES, Verifier, check_listen, mint
 from services.runtime.errors import FailedPrecondition, Unauthenticated
 from services.runtime.settings import RuntimeSettings
+from services.runtime.store import open_store
 from services.scopes import RPC_SCOPES
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -192,6 +193,49 @@ async def test_links_open_one_object_for_a_while(locked: Any) -> None:
     assert (await locked.client.get(path, headers=headers)).status_code == 404
 
 
+async def test_links_to_the_audio_of_datasets(locked: Any) -> None:
+    key = "datasets/v/segments/segment_00001.wav"
+    page = dataset_pb2.ListSegmentsResponse(segments=[dataset_pb2.Segment(id="segment_00001", path=key)])
+    locked.answer(ListSegments=page)
+    headers = bearer(token(scope="dataset:read"))
+    answer = await locked.client.get("/training/dataset/segments", headers=headers)
+    link = answer.json()["segments"][0]["audio_url"]
+    assert link.startswith(f"/training/dataset/audio?path={key}&expires=")
+    open_store(locked.settings.storage_url).put(key, b"RIFF")
+    assert (await locked.client.get(link)).content == b"RIFF"
+    assert (await locked.client.head(link)).status_code == 200
+    other = key.replace("1.wav", "2.wav")
+    tampered = {
+        "other object": (link.replace(key, other), 403),
+        "two objects": (f"{link}&path={other}", 401),
+        "two objects, the other first": (link.replace("?path=", f"?path={other}&path="), 401),
+        "no link": (link.partition("&")[0], 401),
+        "elsewhere": (link.replace("/audio?", "/stats?"), 401),
+    }
+    for name, (url, status) in tampered.items():
+        assert (await locked.client.get(url)).status_code == status, name
+    assert (await locked.client.get(link.partition("&")[0], headers=headers)).content == b"RIFF"
+    assert (await locked.client.get(link.partition("&")[0], headers=bearer(token(scope="inference")))).status_code == 403
+
+
+async def test_reviewing_needs_scopes(locked: Any, caplog: pytest.LogCaptureFixture) -> None:
+    locked.answer(PreviewSegmentation=dataset_pb2.PreviewSegmentationResponse())
+    read = bearer(token(scope="dataset:read"))
+    body = {"folder": "datasets/v", "source": "a"}
+    with caplog.at_level("INFO", "timbre.audit"):
+        answer = await locked.client.post("/training/dataset/preview", json=body, headers=read)
+        assert answer.status_code == 200, "a question, though it is posted"
+    assert not [record for record in caplog.records if record.name == "timbre.audit"]
+    for method, path in (
+        ("PATCH", "/training/dataset/segments/segment_00001"),
+        ("POST", "/training/dataset/segments/batch"),
+        ("DELETE", "/training/dataset/recordings/a"),
+        ("DELETE", "/training/datasets?folder=datasets/v"),
+    ):
+        answer = await locked.client.request(method, path, json={}, headers=read)
+        assert (answer.status_code, answer.json()["reason"]) == (403, "PERMISSION_DENIED"), path
+
+
 async def test_links_expire(start_stack: Any) -> None:
     async with start_stack(auth="jwt", jwt_secret=SECRET, link_seconds=0.001) as stack:
         stack.answer(Synthesize=inference_pb2.SynthesizeResponse(audio_key="inference/a.wav"))
@@ -240,7 +284,13 @@ async def test_limits_count_for_each_caller(start_stack: Any) -> None:
 async def test_what_is_limited() -> None:
     assert limits.kind_of("POST", "/training/start") == "training"
     assert limits.kind_of("POST", "/training/inference/ab-test") == "inference"
+    assert limits.kind_of("POST", "/training/inference/stream") == "inference"
+    assert limits.kind_of("POST", "/training/inference/votes") == ""
+    assert limits.kind_of("POST", "/v1/audio/speech") == "inference"
+    assert limits.kind_of("GET", "/v1/models") == ""
     assert limits.kind_of("GET", "/training/dataset/stats") == "dataset"
+    assert limits.kind_of("PATCH", "/training/dataset/segments/segment_00001") == "dataset"
+    assert limits.kind_of("GET", "/training/dataset/audio") == "", "a player asks for one segment many times"
     assert limits.kind_of("GET", STATUS) == ""
 
 

@@ -46,6 +46,7 @@ async def test_every_grpc_status_has_an_http_status() -> None:
         (errors.InvalidArgument, 422),
         (errors.FailedPrecondition, 400),
         (errors.AlreadyExists, 400),
+        (errors.Conflict, 409),
         (errors.Unavailable, 503),
         (errors.DeadlineExceeded, 504),
         (errors.Internal, 500),

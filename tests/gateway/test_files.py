@@ -155,3 +155,52 @@ def test_ranges_never_leave_the_file(size: int) -> None:
                 assert span.start >= 0
                 assert span.start + span.length <= size
     assert parse_range("bytes=2-3", 10) == Span(2, 2)
+
+
+@loop
+async def test_the_audio_of_datasets(stack: Any, info: ObjectInfo) -> None:
+    store = open_store(stack.settings.storage_url)
+    for key in ("datasets/v/segments/segment_00001.wav", "datasets/a/b/raw/x.wav"):
+        kept = store.put(key, DATA)
+        answer = await stack.client.get("/training/dataset/audio", params={"path": key})
+        assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, DATA, "audio/wav")
+        assert answer.headers["etag"] == f'"{kept.etag}"'
+        part = await stack.client.get(f"/training/dataset/audio?path={key}", headers={"Range": "bytes=10-19"})
+        assert (part.status_code, part.content) == (206, DATA[10:20])
+        head = await stack.client.head(f"/training/dataset/audio?path={key}")
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(DATA)))
+        fresh = await stack.client.get(f"/training/dataset/audio?path={key}", headers={"If-None-Match": f'"{kept.etag}"'})
+        assert fresh.status_code == 304
+
+
+@loop
+@pytest.mark.parametrize(
+    "path",
+    [
+        "datasets/v/segments/none.wav",
+        "datasets/v/segments.jsonl",
+        "datasets/v/metadata.csv",
+        "datasets/v/raw/a.json",
+        "datasets/v/work/job_1/staged/segment_00001.wav",
+        "datasets/segments/a.wav",
+        "inference/a.wav",
+        "train/output/m/c.pth",
+        "datasets/v/raw/../../../train/output/m/raw/c.wav",
+        "datasets/../inference/raw/a.wav",
+        "/datasets/v/raw/a.wav",
+        "datasets//v/raw/a.wav",
+        "datasets/v/raw/a.wav\x00",
+        "datasets/v/raw/a.wav\n",
+        "datasets/v/raw/" + "a" * 3000 + ".wav",
+        "",
+    ],
+)
+async def test_what_is_no_audio_of_a_dataset(stack: Any, info: ObjectInfo, path: str) -> None:
+    store = open_store(stack.settings.storage_url)
+    for key in ("datasets/v/segments.jsonl", "datasets/v/metadata.csv", "datasets/v/raw/a.json", "inference/raw/a.wav"):
+        store.put(key, b"secret")
+    store.put("datasets/v/work/job_1/staged/segment_00001.wav", b"secret")
+    answer = await stack.client.get("/training/dataset/audio", params={"path": path})
+    assert answer.status_code == 404
+    assert b"secret" not in answer.content
+    assert (await stack.client.get("/training/dataset/audio")).status_code == 422

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.checkpoints import CheckpointChanged, CheckpointFiles, CheckpointNotFound
+from services.inference.checkpoints import CheckpointChanged, CheckpointFiles
 from services.runtime.errors import InvalidArgument
 from services.runtime.folder_store import FolderStore
 from services.runtime.node_cache import NodeCache
 from services.runtime.store import ObjectInfo
+from services.trainer.checkpoints import CheckpointNotFound
 
 FOLDER = "train/output/my_voice/checkpoints"
 

@@ -87,6 +87,9 @@ def _add_clips(
     known = {row.source for row in there}
     added: list[Segment] = []
     present = 0
+    # Numbers are not always without gaps: a recording may have been deleted with its segments.
+    taken = [row.id for row in there] + [unit["id"] for unit in made.values() if "error" not in unit]
+    number = max((layout.segment_number(name) for name in taken), default=0) + 1
     for position, row in enumerate(rows):
         name = _source(row)
         if name in known:
@@ -94,16 +97,20 @@ def _add_clips(
             continue
         known.add(name)
         job.check_stop()
-        unit = made.get(name) or _add_clip(job, store, units, row, name, layout.segment_id(len(there) + len(added) + 1))
+        unit = made.get(name) or _add_clip(job, store, units, row, name, layout.segment_id(number))
         if "error" in unit:
             problems.append(unit["error"])
             job.log(unit["error"])
         else:
             added.append(Segment(**unit))
+            number = max(number, layout.segment_number(unit["id"]) + 1)
         job.progress(_UNPACKING + (0.99 - _UNPACKING) * (position + 1) / len(rows), f"{position + 1} of {len(rows)} clips")
     if rows and not added and not present:
         raise NothingImported(f"None of {len(rows)} clips of the archive could be used. The first: {problems[0]}")
-    write_segments(store, folder, [*there, *added])
+    with job.exclusive():
+        now = read_segments(store, folder)  # with what people edited meanwhile, in these clips too if this is a second attempt
+        present_now = {row.stretch for row in now}
+        write_segments(store, folder, [*now, *(row for row in added if row.stretch not in present_now)])
     job.log(f"{len(added)} clips imported, {present} were there, {len(problems)} left out.")
     return {"imported": len(added), "present": present, "problems": problems}
 

@@ -5,6 +5,9 @@
 Until the last step the manifest and everything it names stay as they are: a segment whose number is in use waits beside
 the units, and only when all are there do they take their places. A job that is killed in between goes on from its units,
 and one that is killed in the last step repeats that step, which may be done any number of times.
+
+People may edit all the while. When one of them has written a text for a segment that was to give way, the segments are
+placed anew before they take their places, and editors wait for that.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ import soundfile as sf
 
 from services.dataset import layout
 from services.dataset.decode import SAMPLE_RATE_HERTZ
-from services.dataset.manifest import Segment, read_segments, write_segments
+from services.dataset.edits import Edits, read_edits, write_edits
+from services.dataset.manifest import Segment, iterate_segments, read_segments, write_segments
 from services.dataset.numbering import NewCut, Place, fingerprint, place
+from services.dataset.remove import remove_strays
 from services.dataset.segment import Cut, SegmentOptions, plan_segments, write_segment
 from services.dataset.units import Units
 from services.runtime.errors import FailedPrecondition, TimbreError
@@ -64,18 +69,13 @@ def segment(job: JobContext, store: ObjectStore, workers: int) -> dict[str, Any]
     """
     folder = job.parameters["folder"]
     units = Units(store, layout.work_prefix(folder, job.id))
-    _finish_earlier(store, folder, units)
-    if (ready := units.get(_READY)) is None:
-        try:
-            ready = _cut_all(job, store, folder, units, workers)
-        except (JobReleased, PoolBroken):
-            raise
-        except Exception:
-            units.clear()
-            _remove_strays(store, folder, read_segments(store, folder))
-            raise
-        units.finish(_READY, ready)
-    _take_places(store, folder, units, ready)
+    _finish_earlier(job, store, folder, units)
+    ready = units.get(_READY) or _cut(job, store, folder, units, workers)
+    with job.exclusive():
+        if _outdated(store, folder, ready, job.id):
+            job.log("Somebody wrote a text for a segment that was to give way: the segments are placed anew around it.")
+            ready = _cut(job, store, folder, units, workers)
+        _take_places(store, folder, units, ready, job.id)
     hours = sum(row["seconds"] for row in ready["rows"]) / 3600
     job.log(f"{len(ready['rows'])} segments, {hours:.2f} hours.")
     return {
@@ -87,12 +87,38 @@ def segment(job: JobContext, store: ObjectStore, workers: int) -> dict[str, Any]
     }
 
 
-def _finish_earlier(store: ObjectStore, folder: str, own: Units) -> None:
+def _cut(job: JobContext, store: ObjectStore, folder: str, units: Units, workers: int) -> dict[str, Any]:
+    try:
+        ready = _cut_all(job, store, folder, units, workers)
+    except (JobReleased, PoolBroken):
+        raise
+    except Exception:
+        units.clear()
+        remove_strays(store, folder, read_segments(store, folder))
+        raise
+    units.finish(_READY, ready)
+    return ready
+
+
+def _finish_earlier(job: JobContext, store: ObjectStore, folder: str, own: Units) -> None:
     """Lets the segments of an earlier job that broke in its very last step take their places."""
     for info in list(store.list(f"{folder}/work/")):
         if info.key.endswith(f"/{_READY}.json") and not info.key.startswith(own.prefix):
             earlier = Units(store, info.key.removesuffix(f"{_READY}.json"))
-            _take_places(store, folder, earlier, earlier.get(_READY))
+            name, ready = earlier.prefix.split("/")[-2], earlier.get(_READY)
+            with job.exclusive():
+                if _outdated(store, folder, ready, name):
+                    earlier.clear()
+                else:
+                    _take_places(store, folder, earlier, ready, name)
+
+
+def _outdated(store: ObjectStore, folder: str, ready: dict[str, Any], job_id: str) -> bool:
+    """Whether a person wrote a text since, for a segment that would be gone; never once segments have begun to move."""
+    if read_edits(store, folder).closed_by == job_id:
+        return False
+    stays = {Segment(**row).stretch for row in ready["rows"]}
+    return any(row.edited and row.stretch not in stays for row in iterate_segments(store, folder))
 
 
 def _cut_all(job: JobContext, store: ObjectStore, folder: str, units: Units, workers: int) -> dict[str, Any]:
@@ -113,6 +139,7 @@ def _cut_all(job: JobContext, store: ObjectStore, folder: str, units: Units, wor
     with process_pool(workers) as pool:
         cuts, failed = _plan(job, store, folder, units, changed, options, pool, 2 * workers)
         places = place(old, cuts, prints)
+        _forget_other_places(units, places)
         facts = _write(job, store, folder, units, _batches(places), {row.id for row in old}, pool, 2 * workers)
     if recordings and not places:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(failed.items())[:5])
@@ -173,6 +200,15 @@ def _plan_one(wav: str, options: SegmentOptions) -> dict[str, Any]:
     except sf.SoundFileError:
         return {"cuts": [], "error": "It is not a WAV file that can be read: remove it and upload the recording again."}
     return {"cuts": [(c.start_seconds, c.end_seconds, c.padding_seconds, c.flags) for c in cuts], "error": ""}
+
+
+def _forget_other_places(units: Units, places: Sequence[Place]) -> None:
+    """Forgets what was written for other numbers: somebody edited a segment since, and it stays now."""
+    spots = [[spot.id, spot.content.source, spot.content.start_s, spot.content.end_s] for spot in places]
+    if units.get("places") != spots:
+        for group in ("written", "staged"):
+            units.forget(group)
+        units.finish("places", spots)
 
 
 def _batches(places: Sequence[Place]) -> list[Batch]:
@@ -284,19 +320,15 @@ def _stage_moved(store: ObjectStore, folder: str, units: Units, places: Sequence
     return [spot.id for spot in moved]
 
 
-def _take_places(store: ObjectStore, folder: str, units: Units, ready: dict[str, Any]) -> None:
+def _take_places(store: ObjectStore, folder: str, units: Units, ready: dict[str, Any], job_id: str) -> None:
     """Puts everything into its place; all that it needs is in `ready`, and doing it again changes nothing."""
+    write_edits(store, folder, replace(read_edits(store, folder), closed_by=job_id))
+    # What people said meanwhile of segments that stay, in the manifest or not.
+    current = Edits().with_rows([row for row in iterate_segments(store, folder) if row.edits])
     for segment_id in ready["staged"]:
         store.copy(f"{units.prefix}staged/{segment_id}.wav", layout.segment_key(folder, segment_id))
-    rows = [Segment(**row) for row in ready["rows"]]
+    rows = [current.over(Segment(**row)) for row in ready["rows"]]
     write_segments(store, folder, rows)
-    _remove_strays(store, folder, rows)
+    remove_strays(store, folder, rows)
+    write_edits(store, folder, Edits())
     units.clear()
-
-
-def _remove_strays(store: ObjectStore, folder: str, rows: Sequence[Segment]) -> None:
-    """Removes segments that no row names: numbers that are not used any more, or never were because a job was stopped."""
-    named = {layout.segment_key(folder, row.id) for row in rows}
-    for info in list(store.list(f"{layout.segments_folder(folder)}/")):
-        if info.key not in named:
-            store.delete(info.key)

@@ -17,6 +17,7 @@ from services.dataset import layout
 from services.dataset.confidence import confidence, flags
 from services.dataset.manifest import Segment, read_segments, write_segments
 from services.dataset.normalise import normalise
+from services.dataset.segment import AUDIO_FLAGS
 from services.dataset.transcribe import Transcript, TranscriptionFailed, transcribe_files
 from services.dataset.units import Units
 from services.runtime.errors import Internal
@@ -26,9 +27,6 @@ from services.runtime.store import ObjectStore
 # Hears segments somewhere else: `hear(folder, ids, model=, language=)`.
 Heard = Generator[tuple[str, Transcript | TranscriptionFailed], None, None]
 Hear = Callable[..., Heard]
-
-# Flags of the planner say something about the audio, and stay when the transcript is made anew.
-_AUDIO_FLAGS = frozenset({"forced_cut", "padded"})
 
 
 class NothingTranscribed(Internal):
@@ -69,12 +67,12 @@ def transcribe(
             _keep_all(job, units, heard, made, len(todo))
     except JobStopped:
         # What was heard before the stop is worth keeping.
-        _merge(store, folder, made, language)
+        _merge(job, store, folder, made, language)
         units.clear()
         raise
     except JobReleased:
         raise
-    _merge(store, folder, made, language)
+    _merge(job, store, folder, made, language)
     units.clear()
     failed = {name: unit["error"] for name, unit in made.items() if "error" in unit}
     if todo and len(failed) == len(todo):
@@ -127,18 +125,18 @@ def _fetched(job: JobContext, store: ObjectStore, folder: str, names: Sequence[s
         yield path
 
 
-def _merge(store: ObjectStore, folder: str, made: dict[str, Any], language: str) -> None:
-    """Writes what was heard into the manifest, except where a person was quicker."""
+def _merge(job: JobContext, store: ObjectStore, folder: str, made: dict[str, Any], language: str) -> None:
+    """Writes what was heard into the manifest as it is now, except where a person was quicker."""
     heard = {name: Transcript(**unit) for name, unit in made.items() if "error" not in unit}
-    rows = read_segments(store, folder)
-    rates = [len(heard[row.id].text) / row.seconds for row in rows if row.id in heard and heard[row.id].text]
-    rates += [len(row.transcript or "") / row.seconds for row in rows if row.id not in heard and row.transcribed]
-    usual = median(rates) if rates else None
-    write_segments(
-        store,
-        folder,
-        [_with_transcript(row, heard[row.id], language, usual) if row.id in heard and not row.edited else row for row in rows],
-    )
+    with job.exclusive():
+        rows = read_segments(store, folder)
+        rates = [len(heard[row.id].text) / row.seconds for row in rows if row.id in heard and heard[row.id].text]
+        rates += [len(row.transcript or "") / row.seconds for row in rows if row.id not in heard and row.transcribed]
+        usual = median(rates) if rates else None
+        news = {row.id: heard[row.id] for row in rows if row.id in heard and not row.edited}
+        write_segments(
+            store, folder, [_with_transcript(row, news[row.id], language, usual) if row.id in news else row for row in rows]
+        )
 
 
 def _with_transcript(row: Segment, heard: Transcript, language: str, usual: float | None) -> Segment:
@@ -148,7 +146,7 @@ def _with_transcript(row: Segment, heard: Transcript, language: str, usual: floa
         normalised=normalise(heard.text, language) if heard.text else "",
         language=language,
         confidence=round(confidence(heard, row.seconds), 4),
-        flags=[*(flag for flag in row.flags if flag in _AUDIO_FLAGS), *flags(heard, row.seconds, usual)],
+        flags=[*(flag for flag in row.flags if flag in AUDIO_FLAGS), *flags(heard, row.seconds, usual)],
     )
 
 

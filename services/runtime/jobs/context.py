@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ class JobContext:
             raise JobStopped(self.id)
         if self.released:
             raise JobReleased(self.id)
+
+    def exclusive(self, timeout: float = 600.0) -> AbstractContextManager[None]:
+        """Holds the job's subject against others who change it meanwhile: see `JobQueue.exclusive`."""
+        return self._queue.exclusive(self.subject, timeout)
 
     def flush(self) -> None:
         """Writes what was reported so far, and a heartbeat.

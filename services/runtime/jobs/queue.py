@@ -14,6 +14,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from services.runtime.database import reading, writing
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs.machine import machine_name, make_lease
 from services.runtime.jobs.model import ACTIVE, IDEMPOTENCY, JOB_LOG, JOB_SERIES, JOBS, Job, JobState, LogLine, SeriesPoint
+from services.runtime.locks import exclusive
 from services.runtime.logs import request_id
 
 # One fixed number for the advisory lock under which jobs are accepted and claimed on PostgreSQL.
@@ -76,6 +78,18 @@ class JobQueue:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+
+    def exclusive(self, subject: str, timeout: float = 60.0) -> AbstractContextManager[None]:
+        """Holds what belongs to a subject against all others who ask for it so; see `services.runtime.locks`.
+
+        Args:
+            subject: What is to be changed.
+            timeout: How long to wait for it, in seconds.
+
+        Raises:
+            Busy: Somebody else held it all that time.
+        """
+        return exclusive(self._engine, subject, timeout)
 
     # ── accepting and looking up ────────────────────────────────────────────────────────────────────────────────────
 

@@ -1,0 +1,104 @@
+import { queryOptions } from "@tanstack/react-query";
+import { api, ask } from "./client";
+import type { Segment, TrainingRequest } from "./schema";
+
+/** Names under which answers are kept; more specific ones begin with these. */
+export const keys = {
+  me: ["me"],
+  datasets: ["datasets"],
+  voices: ["voices"],
+  recordings: ["recordings"],
+  segments: ["segments"],
+  runs: ["runs"],
+  metrics: ["metrics"],
+  checkpoints: ["checkpoints"],
+  history: ["history"],
+  votes: ["votes"],
+  estimate: ["estimate"],
+  jobs: ["jobs"],
+  job: ["job"],
+} as const;
+
+export const me = queryOptions({
+  queryKey: keys.me,
+  queryFn: () => ask(api.GET("/training/me")),
+  staleTime: 60_000,
+});
+
+export const datasets = queryOptions({ queryKey: keys.datasets, queryFn: () => ask(api.GET("/training/datasets")) });
+
+export const voices = queryOptions({ queryKey: keys.voices, queryFn: () => ask(api.GET("/training/voices")) });
+
+export const recordings = (folder: string) =>
+  queryOptions({
+    queryKey: [...keys.recordings, folder],
+    queryFn: () => ask(api.GET("/training/dataset/recordings", { params: { query: { folder } } })),
+  });
+
+const PAGE = 2500;
+
+/** All segments of a dataset, in pages that no single answer need be large for. */
+export const segments = (folder: string) =>
+  queryOptions({
+    queryKey: [...keys.segments, folder],
+    queryFn: async ({ signal }) => {
+      const all: Segment[] = [];
+      for (;;) {
+        const query = { folder, offset: all.length, limit: PAGE };
+        const page = await ask(api.GET("/training/dataset/segments", { params: { query }, signal }));
+        all.push(...page.segments);
+        if (!page.segments.length || all.length >= page.total) return all;
+      }
+    },
+    structuralSharing: false,
+  });
+
+export const runs = (modelName = "") =>
+  queryOptions({
+    queryKey: [...keys.runs, modelName],
+    queryFn: () => ask(api.GET("/training/runs", { params: { query: modelName ? { model_name: modelName } : {} } })),
+  });
+
+export const metrics = (jobId: string) =>
+  queryOptions({
+    queryKey: [...keys.metrics, jobId],
+    queryFn: () => ask(api.GET("/training/metrics", { params: { query: { job_id: jobId } } })),
+    structuralSharing: false,
+  });
+
+export const checkpoints = queryOptions({
+  queryKey: keys.checkpoints,
+  queryFn: () => ask(api.GET("/training/checkpoints")),
+});
+
+export const history = (checkpoint = "", limit = 50) =>
+  queryOptions({
+    queryKey: [...keys.history, checkpoint, limit],
+    queryFn: () =>
+      ask(api.GET("/training/inference/history", { params: { query: checkpoint ? { checkpoint, limit } : { limit } } })),
+  });
+
+export const votes = (checkpoint: string, against: string) =>
+  queryOptions({
+    queryKey: [...keys.votes, checkpoint, against],
+    queryFn: () => ask(api.GET("/training/inference/votes", { params: { query: { checkpoint, against } } })),
+    enabled: checkpoint !== "",
+  });
+
+export const estimate = (body: TrainingRequest) =>
+  queryOptions({
+    queryKey: [...keys.estimate, body],
+    queryFn: () => ask(api.POST("/training/estimate", { body })),
+    retry: false,
+  });
+
+export const jobs = queryOptions({
+  queryKey: keys.jobs,
+  queryFn: () => ask(api.GET("/training/jobs", { params: { query: { limit: 200 } } })),
+});
+
+export const job = (id: string) =>
+  queryOptions({
+    queryKey: [...keys.job, id],
+    queryFn: () => ask(api.GET("/training/jobs/{job_id}", { params: { path: { job_id: id } } })),
+  });

@@ -1,0 +1,189 @@
+import { useQueryClient } from "@tanstack/react-query";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { api, ask, Problem } from "../../api/client";
+import { keys, segments as segmentsQuery } from "../../api/queries";
+import type { Segment, SegmentChanged } from "../../api/schema";
+import { useSpoken } from "../../i18n";
+import { toast } from "../../ui/toasts";
+
+export interface Change {
+  transcript?: string;
+  normalised?: string;
+  excluded?: boolean;
+}
+
+export interface Conflict {
+  mine: Change;
+  theirs: Segment;
+}
+
+interface Step {
+  ids: string[];
+  /** What each was before. */
+  before: Change[];
+}
+
+export interface Edits {
+  conflicts: ReadonlyMap<string, Conflict>;
+  edit: (segment: Segment, change: Change) => void;
+  excludeAll: (segments: Segment[], excluded: boolean) => void;
+  undo: () => void;
+  canUndo: boolean;
+  /** Ends a conflict: with one's own words, or with what is there. */
+  settle: (id: string, mine: boolean) => void;
+}
+
+/**
+ * Edits of segments: shown at once, sent one after the other for each segment, undone where the server refuses.
+ * The server is told which version was seen; when there is another one by now, both are shown.
+ */
+export function useEdits(folder: string): Edits {
+  const client = useQueryClient();
+  const { t } = useSpoken();
+  const key = segmentsQuery(folder).queryKey;
+  const [conflicts, setConflicts] = useState<ReadonlyMap<string, Conflict>>(new Map());
+  const [steps, setSteps] = useState<readonly Step[]>([]);
+  const sending = useRef(new Map<string, Promise<void>>());
+  const keyed = useRef(key);
+  keyed.current = key;
+
+  const replace = useCallback(
+    (id: string, change: (now: Segment) => Segment) => {
+      client.setQueryData<Segment[]>(keyed.current, (all) => all?.map((one) => (one.id === id ? change(one) : one)));
+    },
+    [client],
+  );
+  const current = useCallback(
+    (id: string) => client.getQueryData<Segment[]>(keyed.current)?.find((one) => one.id === id),
+    [client],
+  );
+
+  const send = useCallback(
+    async (id: string, change: Change, before: Segment) => {
+      const revision = current(id)?.revision ?? before.revision;
+      try {
+        const params = { path: { id }, query: { folder } };
+        const now = await ask(api.PATCH("/training/dataset/segments/{id}", { params, body: { ...change, revision } }));
+        replace(id, () => now);
+        client.invalidateQueries({ queryKey: keys.datasets });
+      } catch (error) {
+        if (error instanceof Problem && error.status === 409 && error.body.segment) {
+          const theirs = (error.body as unknown as SegmentChanged).segment;
+          replace(id, () => theirs);
+          setConflicts((all) => new Map(all).set(id, { mine: change, theirs }));
+          return;
+        }
+        replace(id, (now) => ({ ...before, revision: now.revision }));
+        toast(error instanceof Problem ? error.message : t.common.unreachable, { bad: true });
+      }
+    },
+    [client, current, folder, replace, t],
+  );
+
+  const apply = useCallback(
+    (segment: Segment, change: Change) => {
+      // what is read meanwhile must not put the old text back
+      client.cancelQueries({ queryKey: keyed.current });
+      replace(segment.id, (now) => ({
+        ...now,
+        ...change,
+        edited: now.edited || change.transcript !== undefined || change.normalised !== undefined,
+      }));
+      const earlier = sending.current.get(segment.id) ?? Promise.resolve();
+      const mine = earlier.then(() => send(segment.id, change, segment));
+      sending.current.set(segment.id, mine);
+      mine.finally(() => {
+        if (sending.current.get(segment.id) === mine) sending.current.delete(segment.id);
+      });
+    },
+    [client, replace, send],
+  );
+
+  const edit = useCallback(
+    (segment: Segment, change: Change) => {
+      setSteps((all) => [...all, { ids: [segment.id], before: [inverse(segment, change)] }]);
+      apply(segment, change);
+    },
+    [apply],
+  );
+
+  const batch = useCallback(
+    async (ids: string[], excluded: boolean) => {
+      const chosen = new Set(ids);
+      client.cancelQueries({ queryKey: keyed.current });
+      client.setQueryData<Segment[]>(keyed.current, (all) =>
+        all?.map((one) => (chosen.has(one.id) ? { ...one, excluded } : one)),
+      );
+      try {
+        await ask(api.POST("/training/dataset/segments/batch", { params: { query: { folder } }, body: { ids, excluded } }));
+      } catch (error) {
+        toast(error instanceof Problem ? error.message : t.common.unreachable, { bad: true });
+      }
+      client.invalidateQueries({ queryKey: keyed.current });
+      client.invalidateQueries({ queryKey: keys.datasets });
+    },
+    [client, folder, t],
+  );
+
+  const excludeAll = useCallback(
+    (segments: Segment[], excluded: boolean) => {
+      const changing = segments.filter((one) => one.excluded !== excluded);
+      if (!changing.length) return;
+      const ids = changing.map((one) => one.id);
+      setSteps((all) => [...all, { ids, before: changing.map(() => ({ excluded: !excluded })) }]);
+      batch(ids, excluded);
+    },
+    [batch],
+  );
+
+  const latest = useRef(steps);
+  latest.current = steps;
+  const undo = useCallback(() => {
+    const step = latest.current.at(-1);
+    if (!step) return;
+    setSteps((all) => all.slice(0, -1));
+    if (step.ids.length > 1) {
+      batch(step.ids, step.before[0]?.excluded ?? false);
+      return;
+    }
+    const [id, before] = [step.ids[0], step.before[0]];
+    const segment = id === undefined ? undefined : current(id);
+    if (segment && before) apply(segment, before);
+  }, [apply, batch, current]);
+
+  const settle = useCallback(
+    (id: string, mine: boolean) => {
+      const conflict = conflicts.get(id);
+      setConflicts((all) => {
+        const rest = new Map(all);
+        rest.delete(id);
+        return rest;
+      });
+      const segment = current(id);
+      if (mine && conflict && segment) apply(segment, conflict.mine);
+    },
+    [apply, conflicts, current],
+  );
+
+  useEffect(() => {
+    const warn = (event: BeforeUnloadEvent) => {
+      if (sending.current.size) event.preventDefault();
+    };
+    window.addEventListener("beforeunload", warn);
+    return () => window.removeEventListener("beforeunload", warn);
+  }, []);
+
+  return useMemo(
+    () => ({ conflicts, edit, excludeAll, undo, canUndo: steps.length > 0, settle }),
+    [conflicts, edit, excludeAll, undo, steps.length, settle],
+  );
+}
+
+/** What puts back what a change takes away; the normalised text belongs to the transcript it was made from. */
+function inverse(segment: Segment, change: Change): Change {
+  const before: Change = {};
+  if (change.excluded !== undefined) before.excluded = segment.excluded;
+  if (change.transcript !== undefined) before.transcript = segment.transcript ?? "";
+  if (change.transcript !== undefined || change.normalised !== undefined) before.normalised = segment.normalised ?? "";
+  return before;
+}

@@ -1,0 +1,69 @@
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { usePolling } from "../api/live";
+import { job as jobQuery, runs as runsQuery } from "../api/queries";
+import type { Run } from "../api/schema";
+import { useSpoken } from "../i18n";
+import { Card, Empty, ErrorNote, Page, Skeleton } from "../ui/basics";
+import { isActive, JobLine } from "../ui/job-line";
+import { Log } from "../ui/log";
+import { useParameters } from "../ui/parameters";
+import { Curves } from "./train/curves";
+import { TrainingForm } from "./train/form";
+import { RunTable } from "./train/run-table";
+import "./train/train.css";
+
+const NONE: Run[] = [];
+
+/** Training: what to ask for and what it would take, the runs there were, and how the present one goes. */
+export default function Train() {
+  const { t } = useSpoken();
+  const [parameters, setParameters] = useParameters();
+  const { data, error, isPending, refetch } = useQuery({ ...runsQuery(), refetchInterval: usePolling() });
+  const all = data?.runs ?? NONE;
+  const asked = parameters.get("runs") || all[0]?.job_id || "";
+  const chosen = useMemo(() => asked.split(",").filter(Boolean), [asked]);
+  // a run keeps its place, and with it its colour
+  const shown = useMemo(
+    () => chosen.map((id) => all.find((one) => one.job_id === id)).filter((one): one is Run => one !== undefined),
+    [chosen, all],
+  );
+  const first = shown[0];
+
+  return (
+    <Page title={t.places.train} lead={t.train.lead}>
+      <div className="grid aside">
+        <TrainingForm runs={all} onStarted={(id) => setParameters({ runs: id })} />
+        <div className="stack">
+          <ErrorNote error={error} again={() => refetch()} />
+          {isPending && <Skeleton rows={2} height={180} />}
+          {data && !all.length && (
+            <Card>
+              <Empty icon="train" title={t.train.none}>
+                {t.train.noneHint}
+              </Empty>
+            </Card>
+          )}
+          {first && <Present run={first} />}
+          {shown.length > 0 && <Curves runs={shown} />}
+          {all.length > 0 && <RunTable runs={all} chosen={chosen} onChoose={(ids) => setParameters({ runs: ids.join(",") })} />}
+          {first && (
+            <Card title={t.train.log(first.model_name)}>
+              <Log key={first.job_id} id={first.job_id} ended={first.state !== "running" && first.state !== "idle"} />
+            </Card>
+          )}
+        </div>
+      </div>
+    </Page>
+  );
+}
+
+function Present({ run }: { run: Run }) {
+  const { data } = useQuery({ ...jobQuery(run.job_id), refetchInterval: usePolling() });
+  if (!data || (!isActive(data) && data.state !== "failed")) return null;
+  return (
+    <Card>
+      <JobLine job={data} />
+    </Card>
+  );
+}

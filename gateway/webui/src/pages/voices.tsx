@@ -1,0 +1,198 @@
+import { useQuery } from "@tanstack/react-query";
+import { type FormEvent, useState } from "react";
+import { Link, useLocation } from "wouter";
+import { usePolling } from "../api/live";
+import { LOOK, useMay } from "../api/may";
+import { datasets, jobs, voices } from "../api/queries";
+import type { Dataset, Job, Voice } from "../api/schema";
+import { PlayButton } from "../audio/playback";
+import { useSpoken } from "../i18n";
+import { bareName, checkpointName, datasetPath, NAME_PATTERN } from "../names";
+import { Badge, Button, Dialog, Empty, ErrorNote, Field, Page, Progress, Skeleton, StateBadge } from "../ui/basics";
+import { Icon } from "../ui/icons";
+import "./voices.css";
+
+/** Home: every dataset and every model that was trained on one, and where each stands. */
+export function Voices() {
+  const { t } = useSpoken();
+  const refetchInterval = usePolling();
+  const may = useMay();
+  const sets = useQuery({ ...datasets, refetchInterval, enabled: may(...LOOK.datasets) });
+  const models = useQuery({ ...voices, refetchInterval, enabled: may(...LOOK.models) });
+  const work = useQuery({ ...jobs, refetchInterval, enabled: may(...LOOK.jobs) });
+  const [asking, setAsking] = useState(false);
+
+  const begin = (
+    <Button kind="primary" icon="plus" needs="dataset:write" onClick={() => setAsking(true)}>
+      {t.voices.begin}
+    </Button>
+  );
+  const pending = sets.isLoading || models.isLoading;
+  const pairs = pending ? [] : paired(sets.data?.datasets ?? [], models.data?.voices ?? []);
+  return (
+    <Page title={t.places.voices} lead={t.voices.lead} actions={pairs.length > 0 && begin}>
+      <ErrorNote error={sets.error} again={() => sets.refetch()} />
+      <ErrorNote error={models.error} again={() => models.refetch()} />
+      {pending && <Skeleton rows={3} height={180} />}
+      {!pending && !pairs.length && !sets.error && (
+        <div className="card">
+          <Empty icon="voices" title={t.voices.none} action={begin}>
+            {t.voices.noneHint}
+          </Empty>
+        </div>
+      )}
+      <ul className="grid cards">
+        {pairs.map(({ dataset, voice }) => (
+          <li key={`${dataset?.folder}|${voice?.name}`}>
+            <VoiceCard dataset={dataset} voice={voice} running={work.data?.jobs.find((one) => isAbout(one, dataset, voice))} />
+          </li>
+        ))}
+      </ul>
+      <NewDataset open={asking} close={() => setAsking(false)} />
+    </Page>
+  );
+}
+
+interface Pair {
+  dataset: Dataset | undefined;
+  voice: Voice | undefined;
+}
+
+/** Each model beside the dataset it was trained on; datasets without one, and models whose dataset is gone, by themselves. */
+function paired(sets: Dataset[], models: Voice[]): Pair[] {
+  const used = new Set(models.map((one) => one.dataset_folder));
+  return [
+    ...models.map((voice) => ({ voice, dataset: sets.find((one) => one.folder === voice.dataset_folder) })),
+    ...sets.filter((one) => !used.has(one.folder)).map((dataset) => ({ dataset, voice: undefined })),
+  ];
+}
+
+function isAbout(job: Job, dataset: Dataset | undefined, voice: Voice | undefined): boolean {
+  const active = job.state === "running" || job.state === "queued";
+  return active && (job.subject === voice?.name || job.subject === dataset?.folder);
+}
+
+function VoiceCard({ dataset, voice, running }: Pair & { running: Job | undefined }) {
+  const { t, f } = useSpoken();
+  const name = voice?.name ?? bareName(dataset?.folder ?? "");
+  const steps = stepsOf(dataset, voice);
+  const next = steps.find((one) => !one.done);
+  const best = voice?.best_checkpoint ?? voice?.current;
+  return (
+    <article className="card voice-card">
+      <header className="row tight spread">
+        <h2 className="truncate" title={name}>
+          {name}
+        </h2>
+        {voice && voice.state !== "idle" && <StateBadge state={voice.state} />}
+      </header>
+      <ol className="steps" aria-label={t.voices.workflow}>
+        {steps.map((one) => (
+          <li key={one.name} className={one.done ? "done" : one === next ? "next" : ""}>
+            <span className="dot" aria-hidden="true">
+              {one.done && <Icon name="check" />}
+            </span>
+            <span>
+              {t.voices.steps[one.name]}
+              <span className="hidden-text">{one.done ? `: ${t.voices.done}` : ""}</span>
+            </span>
+          </li>
+        ))}
+      </ol>
+      {running && (
+        <div className="stack small">
+          <span className="muted truncate">
+            {t.jobs.kinds(running.kind)} · {f.percent(running.progress)}
+          </span>
+          <Progress value={running.progress} label={t.jobs.kinds(running.kind)} />
+        </div>
+      )}
+      <dl className="facts">
+        <dt>{t.voices.dataset}</dt>
+        <dd>
+          {dataset ? (
+            <Link href={datasetPath(dataset.folder)}>{bareName(dataset.folder)}</Link>
+          ) : (
+            <span className="muted">{t.common.none}</span>
+          )}
+        </dd>
+        <dt>{t.voices.hours}</dt>
+        <dd>{dataset ? t.voices.hoursOf(f.number(dataset.total_hours, 2), f.number(dataset.files)) : "–"}</dd>
+        <dt>{t.voices.loss}</dt>
+        <dd>{lossOf(voice, f.loss, t.voices.heldOut) ?? "–"}</dd>
+        <dt>{t.voices.best}</dt>
+        <dd>{best ? checkpointName(best, t.common.epoch) : "–"}</dd>
+      </dl>
+      <footer className="row tight">
+        {voice?.sample && <PlayButton url={voice.sample.audio_url} label={t.voices.sampleOf(name)} />}
+        {voice?.sample ? <q className="truncate small muted">{voice.sample.text}</q> : <Badge>{t.voices.noSample}</Badge>}
+        <Link href={placeOf(next?.name, dataset, voice)} className="button small next-step">
+          {next ? t.voices.go[next.name] : t.voices.go.speak}
+          <Icon name="next" />
+        </Link>
+      </footer>
+    </article>
+  );
+}
+
+function lossOf(voice: Voice | undefined, format: (value: number) => string, heldOut: (loss: string) => string): string | null {
+  if (voice?.last_eval_loss != null) return heldOut(format(voice.last_eval_loss));
+  return voice?.last_loss != null ? format(voice.last_loss) : null;
+}
+
+type Step = "recordings" | "segments" | "transcripts" | "training";
+
+function stepsOf(dataset: Dataset | undefined, voice: Voice | undefined): { name: Step; done: boolean }[] {
+  const files = dataset?.files ?? 0;
+  return [
+    { name: "recordings", done: (dataset?.sources ?? 0) > 0 || files > 0 || Boolean(voice) },
+    { name: "segments", done: files > 0 || Boolean(voice) },
+    { name: "transcripts", done: (files > 0 && (dataset?.transcribed_percent ?? 0) >= 99.95) || (voice?.checkpoints ?? 0) > 0 },
+    { name: "training", done: (voice?.checkpoints ?? 0) > 0 },
+  ];
+}
+
+function placeOf(step: Step | undefined, dataset: Dataset | undefined, voice: Voice | undefined): string {
+  if (!step) return `/studio?checkpoint=${encodeURIComponent(voice?.current ?? "base")}`;
+  if (step === "training") return `/train?dataset=${encodeURIComponent(dataset?.folder ?? "")}`;
+  const part = { recordings: "", segments: "/segment", transcripts: "/review" }[step];
+  return `${datasetPath(dataset?.folder ?? "")}${part}`;
+}
+
+export function NewDataset({ open, close }: { open: boolean; close: () => void }) {
+  const { t } = useSpoken();
+  const [, navigate] = useLocation();
+  const [name, setName] = useState("");
+  const wrong = name !== "" && !NAME_PATTERN.test(name);
+  const submit = (event: FormEvent) => {
+    event.preventDefault();
+    if (!wrong && name) navigate(`/datasets/${name}`);
+  };
+  return (
+    <Dialog open={open} title={t.voices.begin} close={close}>
+      <form className="stack" onSubmit={submit}>
+        <Field label={t.voices.name} hint={t.voices.nameHint} error={wrong ? t.voices.nameWrong : undefined}>
+          {(ids) => (
+            <input
+              {...ids}
+              value={name}
+              required
+              spellCheck={false}
+              autoComplete="off"
+              placeholder="my_voice"
+              onChange={(event) => setName(event.target.value)}
+            />
+          )}
+        </Field>
+        <div className="actions">
+          <Button type="submit" kind="primary" disabled={!name || wrong}>
+            {t.voices.create}
+          </Button>
+          <Button kind="quiet" onClick={close}>
+            {t.common.cancel}
+          </Button>
+        </div>
+      </form>
+    </Dialog>
+  );
+}

@@ -1,0 +1,201 @@
+"""When something is in the way: no network, no gateway, ten thousand segments, a token that may not."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from playwright.sync_api import expect
+
+from services.runtime.auth import mint
+from services.runtime.settings import RuntimeSettings
+from tests.e2e.stack import Stack
+from tests.webui.conftest import Open
+from tests.webui.large import COUNT, write_large_dataset
+
+BROKEN_OFF = [r"ERR_", r"503", r"Failed to load resource"]
+
+
+def gateway_of(stack: Stack) -> psutil.Process:
+    assert stack.process is not None
+    return next(one for one in psutil.Process(stack.process.pid).children() if "gateway" in one.cmdline())
+
+
+def test_the_network_goes_and_comes_back(open_window: Open, stack: Stack, voice: str) -> None:
+    window = open_window()
+    page = window.page
+    window.allowed = BROKEN_OFF
+    window.go("/jobs")
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    page.context.set_offline(True)
+    expect(page.get_by_text("Reconnecting")).to_be_visible()
+    before = page.locator("tbody tr").count()
+    assert before > 0, "what was there stays to be seen"
+    stack.done(stack.post("/training/dataset/segment", {"folder": voice, "min_duration": 3, "max_duration": 6})["job_id"])
+    page.context.set_offline(False)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(before + 1)
+
+
+def test_without_events_the_page_asks_by_itself(open_window: Open, stack: Stack, voice: str) -> None:
+    window = open_window()
+    page = window.page
+    window.allowed = BROKEN_OFF
+    page.route("**/training/events", lambda route: route.abort())
+    window.go("/jobs")
+    expect(page.get_by_text("Reconnecting")).to_be_visible()
+    before = page.locator("tbody tr").count()
+    stack.done(stack.post("/training/dataset/segment", {"folder": voice, "min_duration": 3, "max_duration": 6})["job_id"])
+    expect(page.locator("tbody tr")).to_have_count(before + 1)
+
+
+def test_the_gateway_dies_in_the_middle_of_an_edit(open_window: Open, stack: Stack, voice: str) -> None:
+    window = open_window()
+    page = window.page
+    window.allowed = BROKEN_OFF
+    window.go("/datasets/ready/review")
+    row = page.locator(".segment-scroll [role=row]").nth(2)
+    row.wait_for()
+    text = row.locator(".transcript").inner_text()
+    gateway_of(stack).kill()
+    row.locator(".transcript").dblclick()
+    page.get_by_label("Text as heard: segment_00003").fill("Nunca chegou.")
+    page.keyboard.press("Enter")
+    told = page.locator(".toast.bad").or_(row.filter(has_text="Nunca chegou."))
+    expect(told.first).to_be_visible()
+    stack.wait_until_ready()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    # shown is what is stored, whichever of the two it is
+    page.wait_for_timeout(500)
+    stored = stack.get("/training/dataset/segments", folder=voice)["segments"][2]["transcript"]
+    assert stored in (text, "Nunca chegou.")
+    expect(row.locator(".transcript")).to_have_text(stored)
+
+
+@pytest.fixture(scope="module")
+def large(stack: Stack) -> str:
+    """A dataset of ten thousand segments, written into the store by hand: one second of a tone, under many names."""
+    folder = "datasets/large"
+    root = stack.data_dir / "objects" / folder
+    write_large_dataset(root)
+    return folder
+
+
+def test_ten_thousand_segments(open_window: Open, large: str) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/large/review")
+    grid = page.get_by_role("grid")
+    expect(grid).to_have_attribute("aria-rowcount", str(COUNT + 1))
+    rows = grid.locator(".segment-scroll [role=row]")
+    rows.first.wait_for()
+    assert rows.count() < 60, "only what is in view is in the document"
+    grid.focus()
+    page.keyboard.press("End")
+    expect(page.locator("#row-segment_10000")).to_be_visible()
+    expect(page.locator("#row-segment_10000")).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("e")
+    page.get_by_label("Text as heard: segment_10000").fill("A última.")
+    page.keyboard.press("Enter")
+    expect(page.locator("#row-segment_10000")).to_contain_text("A última.")
+    page.get_by_label("Search the texts").fill("número 7777,")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_contain_text("7777")
+    page.get_by_role("button", name="Clear filters").click()
+    page.get_by_label("Flag", exact=True).select_option("low_confidence")
+    expect(page.get_by_text(f"{COUNT // 11} of 10,000")).to_be_visible()
+    page.get_by_role("button", name=f"Exclude these {COUNT // 11}").click()
+    expect(page.get_by_role("button", name=f"Include these {COUNT // 11}")).to_be_visible()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("button", name=f"Exclude these {COUNT // 11}")).to_be_visible()
+    window.shot("review-10000")
+
+
+# ── who one is ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[tuple[Stack, RuntimeSettings]]:
+    """A stack that asks for tokens."""
+    secret = "a secret of the tests, long enough to sign with"
+    running = Stack(
+        tmp_path_factory.mktemp("guarded") / "data", {**settings, "TIMBRE_AUTH": "jwt", "TIMBRE_JWT_SECRET": secret}
+    )
+    running.start()
+    yield running, RuntimeSettings(auth="jwt", jwt_secret=secret)  # type: ignore[arg-type]
+    running.stop()
+
+
+def test_signing_in_and_what_a_token_may_not(
+    open_window: Open, guarded: tuple[Stack, RuntimeSettings], recordings: Path
+) -> None:
+    stack, settings = guarded
+    admin = mint(settings, "ana", ["admin"], 3600)
+    reader = mint(settings, "rui", ["dataset:read"], 3600)
+    with (recordings / "voice-1.wav").open("rb") as file:
+        sent = httpx.post(
+            f"http://127.0.0.1:{stack.port}/training/dataset/upload",
+            headers={"Authorization": f"Bearer {admin}"},
+            data={"folder": "datasets/shared"},
+            files={"files": ("voice-1.wav", file)},
+            timeout=60,
+        )
+    assert sent.status_code == 200, sent.text
+    window = open_window(f"http://127.0.0.1:{stack.port}")
+    page = window.page
+    window.allowed = [r"401"]
+    window.go("/datasets/shared")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert window.barriers() == []
+    window.shot("sign-in")
+    page.get_by_label("Token").fill("eyJ.not.mine")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("token")
+
+    page.get_by_label("Token").fill(reader)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="shared", level=1)).to_be_visible()
+    expect(page.get_by_text("rui")).to_be_visible()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    choose = page.get_by_role("button", name="Choose files").first
+    expect(choose).to_be_disabled()
+    expect(choose).to_have_attribute("title", re.compile("dataset:write"))
+    expect(page.locator("nav .shut", has_text="Studio")).to_have_attribute("title", re.compile("inference"))
+    page.get_by_role("button", name="Play: voice-1").click()  # by a signed link
+    expect(page.get_by_role("button", name="Stop: voice-1")).to_be_visible()
+    window.shot("read-only")
+    page.reload()
+    expect(page.get_by_text("rui")).to_be_visible()
+    window.go("/studio")
+    expect(page.get_by_role("status").filter(has_text="lacks the scope inference")).to_be_visible()
+
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page.get_by_label("Token").fill(admin)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("ana")).to_be_visible()
+    window.go("/datasets/shared")
+    expect(page.get_by_role("button", name="Choose files").first).to_be_enabled()
+
+
+def test_a_token_that_expires_leads_back_to_signing_in(open_window: Open, guarded: tuple[Stack, RuntimeSettings]) -> None:
+    stack, settings = guarded
+    window = open_window(f"http://127.0.0.1:{stack.port}")
+    page = window.page
+    window.allowed = [r"401"]
+    window.go()
+    seconds = 6.0
+    minted = time.monotonic()
+    page.get_by_label("Token").fill(mint(settings, "eva", ["admin"], seconds))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("eva")).to_be_visible()
+    page.wait_for_timeout(max(0.0, 1000 * (minted + seconds + 1 - time.monotonic())))
+    page.get_by_role("link", name="Checkpoints", exact=True).click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("expired")
+    assert page.url.endswith("/checkpoints"), "after signing in one is where one wanted to be"
