@@ -143,6 +143,7 @@ class Client:
     urls: list[str]
     patience: float = 60.0
     troubles: list[str] = field(default_factory=list)
+    _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=120))
 
     def post(self, path: str, **request: Any) -> Any:
         return self.ask("POST", path, headers={"Idempotency-Key": secrets.token_hex(8)}, **request)
@@ -154,7 +155,7 @@ class Client:
         deadline = time.monotonic() + self.patience
         while True:
             try:
-                answer = httpx.request(method, random.choice(self.urls) + path, timeout=120, **request)
+                answer = self._http.request(method, random.choice(self.urls) + path, **request)
                 if answer.status_code not in (502, 503, 504):
                     assert answer.status_code == 200, f"{path}: {answer.status_code} {answer.text}"
                     return answer.json()
