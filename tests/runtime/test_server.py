@@ -198,13 +198,15 @@ async def test_a_connection_has_so_many_streams(tmp_path: Path) -> None:
             await asyncio.wait_for(channel.channel_ready(), 60)
             stub = jobs_pb2_grpc.JobsServiceStub(channel)
             streams = [stub.WatchJobs(pb.WatchJobsRequest()) for _ in range(2)]
-            for stream in streams:
-                await stream.initial_metadata()
+            readers = [asyncio.create_task(stream.read()) for stream in streams]  # there are no jobs, so nothing to read
+            await asyncio.sleep(0.2)
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await stub.ListJobs(pb.ListJobsRequest(), timeout=1)
+                await stub.ListJobs(pb.ListJobsRequest(), timeout=2)
             assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
             streams[0].cancel()
             await stub.ListJobs(pb.ListJobsRequest(), timeout=30)
+            streams[1].cancel()
+            await asyncio.gather(*readers, return_exceptions=True)
     finally:
         process.terminate()
         process.wait(timeout=60)
