@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -31,7 +30,8 @@ def to_wav(samples: Samples, sample_rate: int) -> bytes:
 def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample_rate: int) -> list[str]:
     """Writes recordings that belong together as `<name>_20251206_143000.wav`, the time being the same in all, UTC.
 
-    Where one is taken, because another request was answered in the same second, all get six more digits.
+    Where one is taken, because another request was answered in the same second, all get the microseconds, too: names go on
+    sorting by time.
 
     Args:
         store: Where to.
@@ -41,9 +41,8 @@ def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample
     Returns:
         The keys, in the order of the recordings.
     """
-    stamp = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     wavs = [(name, to_wav(samples, sample_rate)) for name, samples in recordings.items()]
-    ending = stamp
+    ending = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     while True:
         keys: list[str] = []
         try:
@@ -54,7 +53,7 @@ def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample
         except ObjectExists:
             for key in keys:
                 store.delete(key)
-            ending = f"{stamp}_{secrets.token_hex(3)}"
+            ending = f"{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
         else:
             return keys
 

@@ -38,3 +38,9 @@ def test_a_half_taken_stamp_leaves_nothing_behind(tmp_path: Path) -> None:
     store.delete(first[0])
     second = store_together(store, {"ab_test/base": TONE, "ab_test/finetuned": TONE}, 22_050)
     assert {info.key for info in store.list("ab_test/")} == {first[1], *second}
+
+
+def test_names_sort_by_time_within_a_second_too(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    made = [store_together(store, {"inference/inference": TONE[:100]}, 22_050)[0] for _ in range(50)]
+    assert made == sorted(made, key=lambda key: key.removesuffix(".wav"))
