@@ -71,7 +71,9 @@ async def webui(request: Request, path: str = "") -> Response:
     template: str | None = request.app.state.page
     if path == "icon.svg":
         return FileResponse(_SWAGGER / "icon.svg", headers=_HEADERS)
-    if "." in path.rpartition("/")[2] and "text/html" not in request.headers.get("accept", ""):
+    parts = path.split("/")
+    asset_wanted = "." in parts[-1] and "text/html" not in request.headers.get("accept", "")
+    if asset_wanted or not {".", ".."}.isdisjoint(parts):
         raise HTTPException(404)  # a file that the page does not have, not one of its addresses
     if template is None:
         return HTMLResponse(_NOT_BUILT, 503, headers=_page_headers("'self'"))

@@ -58,7 +58,7 @@ async def load(
 
 
 @router.delete("", response_model=training.CheckpointDeleted, responses=problems(400, 404, 422))
-async def delete(services: Services, checkpoint_path: Path) -> Response:
+async def delete_checkpoint(services: Services, checkpoint_path: Path) -> Response:
     """Delete a checkpoint. The newest one of a model that is being trained stays: 400."""
     wanted = trainer_pb2.DeleteCheckpointRequest(checkpoint=checkpoint_path)
     return reply(translate.checkpoint_deleted(await services.call(services.trainer.DeleteCheckpoint, wanted)))
@@ -72,7 +72,7 @@ async def promote(services: Services, checkpoint_path: Path) -> Response:
 
 
 @router.get("/export", response_class=Response, responses={**_ZIP, **problems(400, 404, 422)})
-async def export(request: Request, services: Services, checkpoint_path: Path) -> Response:
+async def export_checkpoint(request: Request, services: Services, checkpoint_path: Path) -> Response:
     """Get a checkpoint as a zip of the folder that stock coqui-tts loads, as it is made."""
     headers = {"Content-Disposition": _attachment(checkpoint_path, ".zip")}
     wanted = inference_pb2.ExportCheckpointRequest(checkpoint=checkpoint_path)

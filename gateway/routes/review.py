@@ -115,7 +115,7 @@ async def preview(body: review.PreviewRequest, services: Services) -> Response:
 
 
 @router.get("/dataset/export", response_class=StreamingResponse, responses={**_ZIP, **problems(404, 422)})
-async def export(services: Services, folder: FolderQuery = DEFAULT_FOLDER) -> Response:
+async def export_dataset(services: Services, folder: FolderQuery = DEFAULT_FOLDER) -> Response:
     """Download a dataset as a zip in LJSpeech form, without the segments that were left out."""
     chunks = await services.stream(services.dataset.ExportDataset, dataset_pb2.ExportDatasetRequest(folder=folder))
     name = folder.rstrip("/").rpartition("/")[2]

@@ -304,10 +304,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Export
+         * Export Dataset
          * @description Download a dataset as a zip in LJSpeech form, without the segments that were left out.
          */
-        get: operations["export_training_dataset_export_get"];
+        get: operations["export_dataset_training_dataset_export_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -515,10 +515,10 @@ export interface paths {
         put?: never;
         post?: never;
         /**
-         * Delete
+         * Delete Checkpoint
          * @description Delete a checkpoint. The newest one of a model that is being trained stays: 400.
          */
-        delete: operations["delete_training_checkpoints_delete"];
+        delete: operations["delete_checkpoint_training_checkpoints_delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -572,10 +572,10 @@ export interface paths {
             cookie?: never;
         };
         /**
-         * Export
+         * Export Checkpoint
          * @description Get a checkpoint as a zip of the folder that stock coqui-tts loads, as it is made.
          */
-        get: operations["export_training_checkpoints_export_get"];
+        get: operations["export_checkpoint_training_checkpoints_export_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -5251,7 +5251,7 @@ export interface operations {
             };
         };
     };
-    export_training_dataset_export_get: {
+    export_dataset_training_dataset_export_get: {
         parameters: {
             query?: {
                 /** @description Dataset folder path. */
@@ -6426,7 +6426,7 @@ export interface operations {
             };
         };
     };
-    delete_training_checkpoints_delete: {
+    delete_checkpoint_training_checkpoints_delete: {
         parameters: {
             query: {
                 /** @description Path of the checkpoint, as the list gives it. */
@@ -6753,7 +6753,7 @@ export interface operations {
             };
         };
     };
-    export_training_checkpoints_export_get: {
+    export_checkpoint_training_checkpoints_export_get: {
         parameters: {
             query: {
                 /** @description Path of the checkpoint, as the list gives it. */
