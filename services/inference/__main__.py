@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from timbre.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 
 from services.inference.checkpoints import CheckpointFiles

@@ -10,24 +10,28 @@ import zipfile
 from collections.abc import AsyncGenerator, Generator, Iterator
 from pathlib import Path
 
+from services.inference.checkpoints import CheckpointFiles
 from services.inference.settings import InferenceSettings
+from services.runtime.store import ObjectInfo
 
 _BLOCK_BYTES = 1024 * 1024
 _ABANDONED_SECONDS = 24 * 3600.0
 _PREFIX = ".export-"
 
 
-def export_zip(settings: InferenceSettings, checkpoint: Path) -> Generator[bytes, None, None]:
+def export_zip(settings: InferenceSettings, files: CheckpointFiles, checkpoint: ObjectInfo) -> Generator[bytes, None, None]:
     """Makes the folder, and gives its zip piece by piece; the folder is removed when the last piece is taken, or none is.
 
     Args:
         settings: Which base model, and where there is room for the folder.
-        checkpoint: The file of the checkpoint.
+        files: Where the checkpoint is had from.
+        checkpoint: Which one.
 
     Yields:
         Up to about 1 MiB.
 
     Raises:
+        ObjectNotFound: The checkpoint was deleted in the meantime.
         NotACheckpoint: The file is something else.
         CheckpointMisfit: It was trained from another base model.
     """
@@ -39,10 +43,11 @@ def export_zip(settings: InferenceSettings, checkpoint: Path) -> Generator[bytes
     settings.models_dir.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(settings.models_dir)
     base = resolve_base(settings.base_model, settings.models_dir, accept_license=settings.accept_xtts_license)
-    loaded = load_checkpoint(checkpoint)
     with tempfile.TemporaryDirectory(dir=settings.models_dir, prefix=_PREFIX) as scratch:
-        folder = Path(scratch) / f"{loaded.model_name}-epoch-{loaded.epoch}"
-        export_folder(loaded, base, folder)
+        with files.hold(checkpoint) as path:
+            loaded = load_checkpoint(path)
+            folder = Path(scratch) / f"{loaded.model_name}-epoch-{loaded.epoch}"
+            export_folder(loaded, base, folder)
         yield from _zipped(folder)
 
 

@@ -139,7 +139,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     ) -> AsyncIterator[pb.ExportCheckpointResponse]:
         info = await asyncio.to_thread(self.files.find, request.checkpoint)
         async with self.exporting:  # one at a time: each takes as much room on the disk as a base model
-            parts = export_zip(self.settings, await asyncio.to_thread(self.files.fetch, info))
+            parts = export_zip(self.settings, self.files, info)
             async with aclosing(on_a_thread(parts)) as contents:
                 async for content in contents:
                     yield pb.ExportCheckpointResponse(content=content)

@@ -199,7 +199,8 @@ class Voices:
         from services.xtts.checkpoint import load_checkpoint  # imports torch
 
         # The weights stay in the file: it is mapped into memory, not read.
-        return _from_int16(load_checkpoint(self._files.fetch(info)).voice.audio.numpy())
+        with self._files.hold(info) as path:
+            return _from_int16(load_checkpoint(path).voice.audio.numpy())
 
     def _load_base(self) -> Loaded:
         began = time.monotonic()

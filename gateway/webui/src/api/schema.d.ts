@@ -535,7 +535,7 @@ export interface paths {
         put?: never;
         /**
          * Load
-         * @description Load a checkpoint, so that the next synthesis with it starts at once.
+         * @description Load a checkpoint, so that the next synthesis with it starts at once, at whichever replica of the inference service.
          */
         post: operations["load_training_checkpoints_load_post"];
         delete?: never;
@@ -3424,7 +3424,10 @@ export interface operations {
     download_training_dataset_download_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A text of your choice, new with each request. Sent again with the same request, within a day, it gets the job that was started the first time: so a request whose answer was lost can be repeated. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3544,7 +3547,10 @@ export interface operations {
     segment_training_dataset_segment_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A text of your choice, new with each request. Sent again with the same request, within a day, it gets the job that was started the first time: so a request whose answer was lost can be repeated. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3679,7 +3685,10 @@ export interface operations {
     transcribe_training_dataset_transcribe_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A text of your choice, new with each request. Sent again with the same request, within a day, it gets the job that was started the first time: so a request whose answer was lost can be repeated. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -4308,7 +4317,10 @@ export interface operations {
     import_archive_training_dataset_import_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A text of your choice, new with each request. Sent again with the same request, within a day, it gets the job that was started the first time: so a request whose answer was lost can be repeated. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -5598,7 +5610,10 @@ export interface operations {
     start_training_start_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description A text of your choice, new with each request. Sent again with the same request, within a day, it gets the job that was started the first time: so a request whose answer was lost can be repeated. */
+                "Idempotency-Key"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
