@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from gateway.schemas import dataset, inference, training
-from gateway.schemas.jobs import Job, JobLog, Jobs, JobState, Readiness
+from gateway.schemas.jobs import Health, Job, JobLog, Jobs, JobState, Readiness
 from timbre.client.request import Request, endpoint, job_endpoint
 
 BASE = "base"
@@ -188,6 +188,11 @@ class Endpoints:
         return Request("POST", _job(job_id) + "/cancel", Job)
 
     # ── health ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @endpoint
+    def healthy(self) -> Request[Health]:
+        """Returns whether the gateway answers."""
+        return Request("GET", "/healthz", Health)
 
     @endpoint
     def ready(self) -> Request[Readiness]:

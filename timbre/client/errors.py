@@ -37,6 +37,10 @@ class ConnectionFailed(Error):
     """No answer came."""
 
 
+class UnexpectedAnswer(Error):
+    """What came back is no answer of Timbre's."""
+
+
 class JobEnded(Error):
     """A job that was waited for did not succeed.
 

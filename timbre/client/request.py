@@ -14,9 +14,9 @@ from functools import lru_cache, update_wrapper
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
 import httpx
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
-from timbre.client.errors import ApiError, ConnectionFailed, RateLimited, Unavailable
+from timbre.client.errors import ApiError, ConnectionFailed, RateLimited, Unavailable, UnexpectedAnswer
 
 if TYPE_CHECKING:
     from timbre.client.aio import AsyncClient, AsyncJobHandle
@@ -60,8 +60,18 @@ class Request(Generic[T]):
         return arguments
 
     def parse(self, answer: httpx.Response) -> T:
-        """Reads an answer; keys that later servers add are passed over."""
-        found: T = _adapter(cast("Any", self.answer)).validate_json(answer.content, extra="ignore")
+        """Reads an answer; keys that later servers add are passed over.
+
+        Raises:
+            UnexpectedAnswer: It is something else.
+        """
+        try:
+            found: T = _adapter(cast("Any", self.answer)).validate_json(answer.content, extra="ignore")
+        except ValidationError as error:
+            raise UnexpectedAnswer(
+                f"{answer.url} answered something that this version of the client does not understand: is it Timbre, and of "
+                "the same version?"
+            ) from error
         return found
 
 

@@ -29,18 +29,22 @@ _PLAIN_WIDTH = 120  # columns where there is no terminal to ask
 _REQUEST_SECONDS = 180.0
 
 
-def run_demo(model: str, output: Path, console: Console | None = None) -> None:
+def run_demo(model: str, output: Path, console: Console | None = None, *, as_json: bool = False) -> list[Done]:
     """Runs the whole workflow and shows what it made.
 
     Args:
         model: Base model: `tiny`, `xtts_v2` or the path of a folder. With `tiny`, Whisper is a stand-in too.
         output: Folder for everything that is made; what an earlier run left there is removed.
         console: Where to show it; by default the terminal.
+        as_json: Whether standard output is for something else: it is then shown on standard error.
+
+    Returns:
+        What each step made.
 
     Raises:
         DemoFailed: A step failed; everything is stopped by then.
     """
-    console = console or _console()
+    console = console or _console(stderr=as_json)
     output = output.absolute()
     # So that the stack is stopped on SIGTERM, too, on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -57,13 +61,14 @@ def run_demo(model: str, output: Path, console: Console | None = None) -> None:
             run = Run(client, console, output, model)
             run.done.append(Done("Start", "gateway, dataset, trainer and inference service", time.monotonic() - began))
             _work(run, recordings)
+            return run.done
     except (StackFailed, AudioWrong, SpeechError, TimbreError, httpx.HTTPError) as error:
         raise DemoFailed(str(error) or type(error).__name__) from error
 
 
-def _console() -> Console:
-    found = Console()
-    return found if found.is_terminal else Console(width=_PLAIN_WIDTH)
+def _console(*, stderr: bool) -> Console:
+    found = Console(stderr=stderr)
+    return found if found.is_terminal else Console(stderr=stderr, width=_PLAIN_WIDTH)
 
 
 def _clear(output: Path) -> None:
