@@ -147,9 +147,9 @@ def pause_before_retry(error: Exception, *, attempt: int, safe: bool) -> float |
         wait = error.retry_after_seconds
         if wait is not None and wait > _PATIENCE_SECONDS:
             return None
-    elif not isinstance(error, ConnectionFailed):
-        return None
-    elif not safe and not isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout):
+    elif not isinstance(error, ConnectionFailed) or (
+        not safe and not isinstance(error.__cause__, httpx.ConnectError | httpx.ConnectTimeout)
+    ):
         return None
     # Full jitter: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     jitter = random.uniform(0, min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS))
