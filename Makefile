@@ -80,7 +80,7 @@ $(VENV)/.packages: requirements.lock | $(VENV)/.uv
 	@touch $@
 
 # after gen/: a wheel, and with it the editable one, holds the generated code
-$(VENV)/.project: pyproject.toml $(VENV)/.packages | gen/.made
+$(VENV)/.project: pyproject.toml gen/.made $(VENV)/.packages
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -17,7 +17,7 @@ from gateway import errors, pages, translate, uploads
 from gateway.backends import open_backends
 from gateway.doors import Doors, Links
 from gateway.middleware import BodyLimit, RequestLog
-from gateway.routes import checkpoints, dataset, files, health, inference, jobs, training
+from gateway.routes import checkpoints, dataset, files, health, inference, jobs, me, openai, training
 from gateway.settings import GatewaySettings
 from gateway.watch import Hub
 from services.runtime.auth import open_verifier
@@ -28,10 +28,21 @@ Turns recordings of a voice into a fine-tuned XTTS-v2 voice, and serves it:
 download or upload → segment → transcribe → train → listen and compare.
 
 Work that takes long runs as a job: its start is answered at once with a `job_id`, and `/training/jobs/{job_id}` and its
-`events` say how it stands. Every error is `{"detail": "<one sentence>", "reason": "<NAME>"}`.
+`events` say how it stands. Every error is `{"detail": "<one sentence>", "reason": "<NAME>"}`; below `/v1/`, where programs
+written for OpenAI's speech API find what they know, it has OpenAI's form.
 """
 
-_ROUTERS = (dataset.router, training.router, checkpoints.router, inference.router, jobs.router, files.router, health.router)
+_ROUTERS = (
+    dataset.router,
+    training.router,
+    checkpoints.router,
+    inference.router,
+    jobs.router,
+    files.router,
+    openai.router,
+    me.router,
+    health.router,
+)
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:

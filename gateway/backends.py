@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -50,6 +50,9 @@ ReplyT = TypeVar("ReplyT", bound=Message)
 
 Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[RequestT, ReplyT]"
 """A unary method of an asynchronous stub."""
+
+StreamMethod: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[RequestT, ReplyT]"
+"""A method of an asynchronous stub that streams its replies."""
 
 
 class CallFailed(Exception):
@@ -138,6 +141,37 @@ class Backends:
                 task.cancel()
                 with suppress(asyncio.CancelledError, CallFailed):
                     await task
+
+    async def stream_while_connected(
+        self, http: Request, method: StreamMethod[RequestT, ReplyT], request: RequestT, timeout: float
+    ) -> AsyncGenerator[ReplyT, None]:
+        """Calls a method that answers with a stream, and cancels it when the HTTP client hangs up or nobody reads on.
+
+        Args:
+            http: The request to answer; its body must have been read.
+            method: A method of one of the stubs that streams its replies.
+            request: What to ask.
+            timeout: Deadline in seconds, for the whole.
+
+        Raises:
+            CallFailed: The service answered with an error, at once or in the middle, or not at all.
+            ClientGone: The client hung up.
+        """
+        rpc = method(request, timeout=timeout, metadata=call_metadata())
+        hang_up = asyncio.create_task(_hung_up(http))
+        hang_up.add_done_callback(lambda _: rpc.cancel())
+        try:
+            async for reply in rpc:
+                yield reply
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(service_of(request), error, timeout) from error
+        except asyncio.CancelledError:
+            if hang_up.done() and not hang_up.cancelled():
+                raise ClientGone from None
+            raise
+        finally:
+            rpc.cancel()
+            hang_up.cancel()
 
     async def call_jobs(self, name: str, request: Message) -> Any:
         """Calls a method of the jobs service at the first of the services behind it that can be reached.

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import errors
 from gateway.translate import file_url
-from services.runtime.auth import ADMIN, AUTHORIZATION, Verifier, authorization, caller
+from services.runtime.auth import ADMIN, AUTHORIZATION, SCOPES, Verifier, authorization, caller
 from services.runtime.errors import PermissionDenied, TimbreError
 from services.scopes import INFERENCE, READ, TRAINING, WRITE
 
@@ -36,9 +36,12 @@ _SCOPES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("/training/checkpoints", (TRAINING, INFERENCE), (TRAINING,)),
     ("/training/inference/", (INFERENCE,), (INFERENCE,)),
     ("/training/jobs", (READ, WRITE, TRAINING), (WRITE, TRAINING)),
+    ("/training/voices", (TRAINING, INFERENCE), (TRAINING,)),
+    ("/training/me", SCOPES, (ADMIN,)),
     ("/training/events", (READ, WRITE, TRAINING), (ADMIN,)),
     ("/training/", (TRAINING,), (TRAINING,)),
     ("/files/", (INFERENCE,), (ADMIN,)),
+    ("/v1/", (INFERENCE,), (INFERENCE,)),
 )
 
 
@@ -120,7 +123,7 @@ class Doors:
             if self._verifier is not None:
                 await self._admit(self._verifier, scope)
         except TimbreError as error:
-            await errors.of_timbre(error).response()(scope, receive, send)
+            await errors.of_timbre(error).response(scope["path"])(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -15,6 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from starlette.exceptions import HTTPException
 
+from gateway import openai
 from gateway.backends import CallFailed, ClientGone
 from gateway.schemas.fields import shown
 from services.runtime.errors import TimbreError
@@ -90,8 +91,11 @@ class Failure:
     extra: Mapping[str, Any] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
 
-    def response(self) -> JSONResponse:
-        """Returns it as an HTTP response."""
+    def response(self, path: str = "") -> JSONResponse:
+        """Returns it as an HTTP response, in the form that is usual at a path."""
+        if path.startswith(openai.PREFIX):
+            said = openai.error_body(self.status, self.detail, self.reason, self.errors)
+            return JSONResponse(said, openai.error_status(self.status), headers=dict(self.headers))
         body = {"detail": self.detail, "reason": self.reason, **self.extra}
         if self.errors:
             body["errors"] = list(self.errors)
@@ -102,7 +106,7 @@ def install(app: FastAPI) -> None:
     """Makes every error of an application, its own or a service's, answer in the documented form."""
 
     async def handle(request: Request, error: Exception) -> JSONResponse:
-        return explain(error, request).response()
+        return explain(error, request).response(request.url.path)
 
     for kind in (CallFailed, TimbreError, RequestValidationError, HTTPException, ClientGone, Exception):
         app.add_exception_handler(kind, handle)

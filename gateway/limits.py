@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
     from limits.aio.strategies import RateLimiter
 
-# Method (or any), beginning of the path, and the setting that says how often; the first that fits.
+# Method (or any), beginning of the path, and the setting that says how often (or none); the first that fits.
 _KINDS = (
     ("POST", "/training/start", "training"),
+    ("POST", "/training/inference/votes", ""),
     ("POST", "/training/inference/", "inference"),
+    ("POST", "/v1/audio/", "inference"),
     ("", "/training/dataset", "dataset"),
 )
 
@@ -65,7 +67,7 @@ class RateLimits:
         if not allowed:
             detail = f"You have asked for this {limit.amount} times, which is all that {limit} allows: try again in {wait} s."
             headers["Retry-After"] = str(wait)
-            await Failure(429, detail, "RATE_LIMITED", headers=headers).response()(scope, receive, send)
+            await Failure(429, detail, "RATE_LIMITED", headers=headers).response(scope["path"])(scope, receive, send)
             return
         raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 

@@ -18,8 +18,11 @@ from services.runtime.errors import InvalidArgument, NotFound
 from services.runtime.keys import check_key
 from services.runtime.store import ObjectInfo, ObjectStore
 
-SERVED_PREFIXES = ("inference/", "ab_test/")
-"""The only keys that are ever served."""
+AUDIO = re.compile(r"(?:inference|ab_test)/.+\.wav")
+"""The only keys that `/files/` ever serves: what is kept beside the audio stays inside."""
+
+CHECKPOINTS = re.compile(r"train/output/[^/]+/checkpoints/checkpoint_epoch_[0-9]+\.pth")
+"""The only keys that `/training/checkpoints/file` ever serves."""
 
 _CHUNK_BYTES = 256 * 1024
 _CONTENT_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "json": "application/json"}
@@ -43,19 +46,20 @@ class Span:
     length: int
 
 
-async def serve(store: ObjectStore, key: str, request: Request) -> Response:
+async def serve(store: ObjectStore, key: str, request: Request, allowed: re.Pattern[str] = AUDIO) -> Response:
     """Answers a GET or HEAD for an object.
 
     Args:
         store: Where it lies.
         key: Its key, decoded.
         request: For the method and the headers.
+        allowed: Which keys are served here.
 
     Raises:
         FileNotFound: It is not there, or not among what is served.
         services.runtime.store.StoreUnavailable: The store cannot be reached.
     """
-    info = await asyncio.to_thread(_find, store, key)
+    info = await asyncio.to_thread(_find, store, key, allowed)
     headers = {
         "Accept-Ranges": "bytes",
         "ETag": f'"{info.etag}"',
@@ -122,12 +126,12 @@ def _part(request: Request, info: ObjectInfo) -> Span | None:
     return parse_range(text, info.size)
 
 
-def _find(store: ObjectStore, key: str) -> ObjectInfo:
-    if key.startswith(SERVED_PREFIXES):
+def _find(store: ObjectStore, key: str, allowed: re.Pattern[str]) -> ObjectInfo:
+    if allowed.fullmatch(key):
         with suppress(InvalidArgument):  # a key that is none names nothing
             if info := store.stat(check_key(key)):
                 return info
-    raise FileNotFound("There is no such file: use the URL that synthesize or ab-test answered with.")
+    raise FileNotFound("There is no such file: use the URL or the path that another answer gave.")
 
 
 def _unchanged(headers: Mapping[str, str], info: ObjectInfo) -> bool:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
+from google.protobuf.message import Message
 from pydantic import TypeAdapter
 
-from gateway.backends import Backends
+from gateway.backends import Backends, CallFailed, ClientGone
 from gateway.schemas.base import Answer
 from gateway.schemas.training import Checkpoint
+
+logger = logging.getLogger("timbre.gateway")
+
+ReplyT = TypeVar("ReplyT", bound=Message)
 
 _CHECKPOINTS = TypeAdapter(list[Checkpoint])
 
@@ -27,6 +34,51 @@ def reply(answer: Answer, status_code: int = 200) -> Response:
 def reply_checkpoints(checkpoints: Sequence[Checkpoint]) -> Response:
     """Returns the one answer that is documented as a list."""
     return Response(_CHECKPOINTS.dump_json(list(checkpoints)), media_type="application/json")
+
+
+async def reply_stream(
+    replies: AsyncGenerator[ReplyT, None],
+    write: Callable[[ReplyT], bytes],
+    media_type: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    write_error: Callable[[CallFailed], bytes] | None = None,
+) -> Response:
+    """Returns a response that passes on what a service streams, as it comes.
+
+    An error before the first reply still has a status of its own. A later one breaks the connection off, so that nobody
+    takes a part for the whole.
+
+    Args:
+        replies: What the service streams, as `Backends.stream_while_connected` gives it.
+        write: Makes bytes of a reply; none are passed over.
+        media_type: Of the body.
+        headers: Further headers.
+        write_error: Makes the last bytes of a body that can say itself that it is broken.
+
+    Raises:
+        CallFailed: The service answered with an error.
+        ClientGone: The client hung up.
+    """
+    first = await anext(replies)
+
+    async def written() -> AsyncIterator[bytes]:
+        async with aclosing(replies):
+            try:
+                yield write(first)
+                async for reply in replies:
+                    if content := write(reply):
+                        yield content
+            except ClientGone:
+                return
+            except CallFailed as failed:
+                logger.warning("a stream broke off: %s", failed)
+                if write_error is None:
+                    raise
+                yield write_error(failed)
+
+    # Proxies must not hold back what is to be heard at once.
+    return StreamingResponse(written(), media_type=media_type, headers={"X-Accel-Buffering": "no", **(headers or {})})
 
 
 async def _backends(request: Request) -> Backends:

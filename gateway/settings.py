@@ -42,6 +42,9 @@ class GatewaySettings(RuntimeSettings):
     comparison_timeout_seconds: float = Field(default=180.0, gt=0)
     """The same for an A/B comparison, which synthesizes twice and measures both."""
 
+    stream_timeout_seconds: float = Field(default=900.0, gt=0)
+    """The same for speech that is streamed, and for the export of a checkpoint, as a whole."""
+
     upload_timeout_seconds: float = Field(default=3600.0, gt=0)
     """How long one uploaded file may take, in seconds."""
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Literal, TypeAlias
 
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct, Value
 from google.protobuf.timestamp_pb2 import Timestamp
 from timbre.dataset.v1 import dataset_pb2
@@ -38,6 +39,12 @@ _TRAINING_STATES: dict[int, TrainingState] = {
     trainer_pb2.TRAINING_STATE_COMPLETED: "completed",
     trainer_pb2.TRAINING_STATE_FAILED: "failed",
     trainer_pb2.TRAINING_STATE_STOPPED: "stopped",
+}
+
+_PREFERENCES: dict[str, inference_pb2.Preference.ValueType] = {
+    "base": inference_pb2.PREFERENCE_BASE,
+    "finetuned": inference_pb2.PREFERENCE_FINETUNED,
+    "tie": inference_pb2.PREFERENCE_TIE,
 }
 
 
@@ -175,6 +182,71 @@ def checkpoint(message: trainer_pb2.Checkpoint) -> training.Checkpoint:
         date=message.create_time.ToDatetime().strftime("%Y-%m-%d %H:%M"),
         size_mb=round(message.size_bytes / MEBIBYTE, 2),
         model_name=message.model_name,
+        loss=_given(message, "loss"),
+        eval_loss=_given(message, "eval_loss"),
+        similarity=_given(message, "similarity"),
+        mfcc_score=_given(message, "mfcc_score"),
+        current=message.current,
+        best=message.best,
+    )
+
+
+def checkpoint_deleted(reply: trainer_pb2.DeleteCheckpointResponse) -> training.CheckpointDeleted:
+    return training.CheckpointDeleted(checkpoint=reply.checkpoint)
+
+
+def checkpoint_promoted(reply: trainer_pb2.PromoteCheckpointResponse) -> training.CheckpointPromoted:
+    return training.CheckpointPromoted(model_name=reply.model_name, checkpoint=reply.checkpoint)
+
+
+def estimate(reply: trainer_pb2.EstimateTrainingResponse) -> training.Estimate:
+    return training.Estimate(
+        steps=reply.step_count,
+        clips=reply.clip_count,
+        hours=reply.hours,
+        disk_bytes=_given(reply, "disk_bytes"),
+        seconds=_given(reply, "duration_seconds"),
+        basis=reply.basis,
+    )
+
+
+def runs(reply: trainer_pb2.ListRunsResponse) -> training.Runs:
+    return training.Runs(runs=[_run(one) for one in reply.runs])
+
+
+def _run(message: trainer_pb2.Run) -> training.Run:
+    asked = message.parameters
+    return training.Run(
+        job_id=message.job_id,
+        model_name=message.model_name,
+        state=_TRAINING_STATES[message.state],
+        started_at=_moment(message.start_time) if message.HasField("start_time") else None,
+        ended_at=_moment(message.end_time) if message.HasField("end_time") else None,
+        parameters=training.RunParameters(**{name: getattr(asked, name) for name in training.RunParameters.model_fields}),
+        epochs_done=message.epoch_count,
+        last_loss=_given(message, "last_loss"),
+        last_eval_loss=_given(message, "last_eval_loss"),
+        seconds_per_step=_given(message, "seconds_per_step"),
+    )
+
+
+def voices(reply: trainer_pb2.ListVoicesResponse, link: Link) -> training.Voices:
+    return training.Voices(voices=[_voice(one, link) for one in reply.voices])
+
+
+def _voice(message: trainer_pb2.Voice, link: Link) -> training.Voice:
+    return training.Voice(
+        name=message.name,
+        dataset_folder=message.dataset_folder or None,
+        language=message.language,
+        current=message.current_checkpoint or None,
+        checkpoints=message.checkpoint_count,
+        best_checkpoint=message.best_checkpoint or None,
+        last_loss=_given(message, "last_loss"),
+        last_eval_loss=_given(message, "last_eval_loss"),
+        state=_TRAINING_STATES[message.state],
+        updated_at=_moment(message.update_time),
+        sample=utterance(message.sample, link) if message.HasField("sample") else None,
     )
 
 
@@ -186,7 +258,17 @@ def checkpoint_loaded(reply: inference_pb2.LoadCheckpointResponse) -> training.C
 
 
 def synthesis_request(body: inference.SynthesisRequest) -> inference_pb2.SynthesizeRequest:
-    parameters = inference_pb2.SpeechParameters(
+    return inference_pb2.SynthesizeRequest(parameters=_parameters(body))
+
+
+def stream_request(body: inference.StreamRequest) -> inference_pb2.SynthesizeStreamRequest:
+    # bare samples as the model's service has them, 22,050 Hz; AUDIO_FORMAT_PCM is OpenAI's, 24,000 Hz
+    audio_format = inference_pb2.AUDIO_FORMAT_WAV if body.format == "wav" else inference_pb2.AUDIO_FORMAT_UNSPECIFIED
+    return inference_pb2.SynthesizeStreamRequest(parameters=_parameters(body), format=audio_format)
+
+
+def _parameters(body: inference.SynthesisRequest) -> inference_pb2.SpeechParameters:
+    return inference_pb2.SpeechParameters(
         checkpoint=body.checkpoint,
         text=body.text,
         temperature=body.temperature,
@@ -195,7 +277,6 @@ def synthesis_request(body: inference.SynthesisRequest) -> inference_pb2.Synthes
         speaker=body.speaker or "",
         seed=body.seed,
     )
-    return inference_pb2.SynthesizeRequest(parameters=parameters)
 
 
 def synthesized(body: inference.SynthesisRequest, reply: inference_pb2.SynthesizeResponse, link: Link) -> inference.Synthesized:
@@ -209,7 +290,7 @@ def synthesized(body: inference.SynthesisRequest, reply: inference_pb2.Synthesiz
 
 def comparison_request(body: inference.ComparisonRequest) -> inference_pb2.CompareCheckpointRequest:
     return inference_pb2.CompareCheckpointRequest(
-        checkpoint=body.checkpoint, text=body.text, language=body.language or "", seed=body.seed
+        checkpoint=body.checkpoint, text=body.text, language=body.language or "", seed=body.seed, against=body.against
     )
 
 
@@ -221,6 +302,53 @@ def comparison(reply: inference_pb2.CompareCheckpointResponse, link: Link) -> in
         mfcc_score=reply.mfcc_score,
         base_similarity=reply.base_similarity,
         base_mfcc_score=reply.base_mfcc_score,
+        comparison_id=reply.comparison_id,
+    )
+
+
+def utterance(message: inference_pb2.Utterance, link: Link) -> inference.Utterance:
+    return inference.Utterance(
+        id=message.utterance_id,
+        path=message.audio_key,
+        audio_url=link(message.audio_key),
+        text=message.text,
+        checkpoint=message.checkpoint,
+        temperature=message.temperature,
+        speed=message.speed,
+        language=message.language,
+        speaker=message.speaker or None,
+        seed=message.seed,
+        duration_s=message.duration_seconds,
+        real_time_factor=message.real_time_factor,
+        created_at=_moment(message.create_time),
+    )
+
+
+def history(reply: inference_pb2.ListUtterancesResponse, link: Link) -> inference.History:
+    return inference.History(utterances=[utterance(one, link) for one in reply.utterances])
+
+
+def utterance_deleted(reply: inference_pb2.DeleteUtteranceResponse) -> inference.UtteranceDeleted:
+    return inference.UtteranceDeleted(id=reply.utterance_id)
+
+
+def vote(body: inference.Vote) -> inference_pb2.CastVoteRequest:
+    return inference_pb2.CastVoteRequest(
+        comparison_id=body.comparison_id, preferred=_PREFERENCES[body.preferred], blind=body.blind
+    )
+
+
+def votes(tally: inference_pb2.VoteTally) -> inference.Votes:
+    return inference.Votes(
+        checkpoint=tally.checkpoint,
+        against=tally.against,
+        finetuned=tally.finetuned_count,
+        base=tally.base_count,
+        ties=tally.tie_count,
+        blind=tally.blind_count,
+        preference=_given(tally, "preference"),
+        low=tally.low,
+        high=tally.high,
     )
 
 
@@ -281,6 +409,11 @@ def _plain_value(value: Value) -> Any:
         case "bool_value":
             return value.bool_value
     return None
+
+
+def _given(message: Message, field: str) -> Any:
+    """The value of an optional field, or None where there is none."""
+    return getattr(message, field) if message.HasField(field) else None
 
 
 def _seconds(stamp: Timestamp) -> float:

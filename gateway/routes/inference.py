@@ -1,14 +1,23 @@
-"""`/training/inference/…`: speak a text, compare the base model with a checkpoint."""
+"""`/training/inference/…`: speak a text, what was spoken, compare a checkpoint with another model, vote on that."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
+from timbre.inference.v1 import inference_pb2
 
 from gateway import translate
-from gateway.reply import Services, reply
+from gateway.reply import Services, reply, reply_stream
 from gateway.schemas import inference
+from gateway.schemas.fields import Text
 from gateway.schemas.problem import problems
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"description": "Audio as it is made.", "content": {"audio/wav": _BINARY, "audio/pcm": _BINARY}}
+}
 
 router = APIRouter(prefix="/training/inference", tags=["Inference"])
 
@@ -21,9 +30,63 @@ async def synthesize(request: Request, body: inference.SynthesisRequest, service
     return reply(translate.synthesized(body, spoken, request.app.state.link))
 
 
+@router.post("/stream", response_class=Response, responses={**_STREAM, **problems(404, 413, 422)})
+async def stream(request: Request, body: inference.StreamRequest, services: Services) -> Response:
+    """Speak a text and send the audio while it is made, sentence by sentence. Hanging up cancels it.
+
+    It is kept as `synthesize` keeps its own when it ends: see `history`.
+    """
+    wanted, timeout = translate.stream_request(body), services.settings.stream_timeout_seconds
+    replies = services.stream_while_connected(request, services.inference.SynthesizeStream, wanted, timeout)
+    if body.format == "wav":
+        return await reply_stream(replies, lambda spoken: spoken.encoded, "audio/wav")
+    return await reply_stream(replies, lambda spoken: spoken.pcm, "audio/pcm;rate=22050;channels=1")
+
+
+@router.get("/history", response_model=inference.History, responses=problems(422))
+async def history(
+    request: Request,
+    services: Services,
+    checkpoint: Annotated[Text, Query(description="Only what this checkpoint, or `base`, said.")] = "",
+    limit: Annotated[inference.Limit, Query(description="Maximum utterances to return.")] = 50,
+    before: Annotated[Text, Query(description="Only what is older than this utterance: the last one of a page.")] = "",
+) -> Response:
+    """List what was spoken, newest first."""
+    wanted = inference_pb2.ListUtterancesRequest(checkpoint=checkpoint, limit=limit, before=before)
+    found = await services.call(services.inference.ListUtterances, wanted)
+    return reply(translate.history(found, request.app.state.link))
+
+
+@router.delete("/history/{utterance_id}", response_model=inference.UtteranceDeleted, responses=problems(404, 422))
+async def delete_utterance(utterance_id: Text, services: Services) -> Response:
+    """Delete something that was spoken, audio and all."""
+    wanted = inference_pb2.DeleteUtteranceRequest(utterance_id=utterance_id)
+    return reply(translate.utterance_deleted(await services.call(services.inference.DeleteUtterance, wanted)))
+
+
+@router.post("/votes", response_model=inference.Votes, responses=problems(404, 413, 422))
+async def vote(body: inference.Vote, services: Services) -> Response:
+    """Say which side of a comparison is preferred. Of several votes of one caller on one comparison the last counts."""
+    return reply(translate.votes((await services.call(services.inference.CastVote, translate.vote(body))).tally))
+
+
+@router.get("/votes", response_model=inference.Votes, responses=problems(422))
+async def votes(
+    services: Services,
+    checkpoint: Annotated[Text, Query(description="Path of the checkpoint.")],
+    against: Annotated[Text, Query(description="What it was compared with.")] = "base",
+) -> Response:
+    """Count the votes on the comparisons of two models, with a confidence interval."""
+    wanted = inference_pb2.GetVotesRequest(checkpoint=checkpoint, against=against)
+    return reply(translate.votes((await services.call(services.inference.GetVotes, wanted)).tally))
+
+
 @router.post("/ab-test", response_model=inference.Comparison, responses=problems(400, 404, 413, 422))
 async def ab_test(request: Request, body: inference.ComparisonRequest, services: Services) -> Response:
-    """Speak a text with the base model and with a checkpoint, and score both against held-out recordings of the voice."""
+    """Speak a text with a checkpoint and with the base model, or another one, and score both.
+
+    They are held against recordings of the checkpoint's voice that its training did not see.
+    """
     wanted, timeout = translate.comparison_request(body), services.settings.comparison_timeout_seconds
     compared = await services.call_while_connected(request, services.inference.CompareCheckpoint, wanted, timeout)
     return reply(translate.comparison(compared, request.app.state.link))

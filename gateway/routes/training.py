@@ -1,10 +1,10 @@
-"""`/training/start`, `stop`, `status`, `logs`, `metrics`: one training at a time."""
+"""`/training/start`, `stop`, `status`, `logs`, `metrics`: one training at a time; `estimate`, `runs` and the `voices` made."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from timbre.trainer.v1 import trainer_pb2
 
@@ -50,7 +50,33 @@ async def logs(services: Services) -> Response:
 async def metrics(
     services: Services,
     model_name: Annotated[Text, Query(description="The model; without it the one trained last.")] = "",
+    job_id: Annotated[Text, Query(description="One training: its series only, whatever the model.")] = "",
 ) -> Response:
     """Get what the trainings of a model recorded: losses, learning rate and more, step by step."""
-    request = trainer_pb2.GetTrainingMetricsRequest(model_name=model_name)
+    request = trainer_pb2.GetTrainingMetricsRequest(model_name=model_name, job_id=job_id)
     return reply(translate.training_metrics(await services.call(services.trainer.GetTrainingMetrics, request)))
+
+
+@router.post("/estimate", response_model=training.Estimate, responses=problems(400, 404, 413, 422))
+async def estimate(body: training.TrainingRequest, services: Services) -> Response:
+    """Say what a training would take in time and disk, from what earlier ones on this installation took."""
+    request = trainer_pb2.EstimateTrainingRequest(training=translate.training_request(body))
+    return reply(translate.estimate(await services.call(services.trainer.EstimateTraining, request)))
+
+
+@router.get("/runs", response_model=training.Runs, responses=problems(422))
+async def runs(
+    services: Services,
+    model_name: Annotated[Text, Query(description="Filter by model name; without it all models.")] = "",
+    limit: Annotated[training.RunLimit, Query(description="Maximum trainings to return.")] = 20,
+) -> Response:
+    """List trainings, newest first; `metrics` has the series of each by its `job_id`."""
+    request = trainer_pb2.ListRunsRequest(model_name=model_name, limit=limit)
+    return reply(translate.runs(await services.call(services.trainer.ListRuns, request)))
+
+
+@router.get("/voices", response_model=training.Voices, responses=problems())
+async def voices(request: Request, services: Services) -> Response:
+    """List the voices there are: every model that has checkpoints or was trained, the one that changed last first."""
+    found = await services.call(services.trainer.ListVoices, trainer_pb2.ListVoicesRequest())
+    return reply(translate.voices(found, request.app.state.link))

@@ -6,13 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from gateway.schemas.base import Answer, Body
+from gateway.schemas.base import Answer, Body, Moment
 from gateway.schemas.dataset import Language
-from gateway.schemas.fields import Number, Seed, Speech, Text
+from gateway.schemas.fields import Flag, Number, Seed, Speech, Text
 
 _CHECKPOINT = "train/output/my_voice_model/checkpoints/checkpoint_epoch_100.pth"
 _TEXT = "Este é um teste de síntese de voz em português brasileiro."
 _SPEAKER = "datasets/my_voice/segments/segment_00001.wav"
+_UTTERANCE = "inference_20251206_143000"
+_COMPARISON = "comparison_20251206_143000"
+
+Limit = Annotated[int, Number(1, 1000, whole=True, from_text=True)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class SynthesisRequest(Body):
@@ -54,14 +59,67 @@ class Synthesized(Answer):
     """Seconds of computing for a second of audio."""
 
 
+class StreamRequest(SynthesisRequest):
+    """What to say, in which voice and how, and how the audio is written."""
+
+    format: Literal["wav", "pcm"] = "wav"
+    """`wav`, whose header says that its length is not known, or bare samples (`pcm`): both 22,050 Hz mono 16-bit."""
+
+
+class Utterance(Answer):
+    """Something that was spoken, and is kept."""
+
+    id: Annotated[str, Field(examples=[_UTTERANCE])]
+    """Its name; names sort by time."""
+    path: Annotated[str, Field(examples=[f"inference/{_UTTERANCE}.wav"])]
+    """Object key of the WAV."""
+    audio_url: Annotated[str, Field(examples=[f"/files/inference/{_UTTERANCE}.wav"])]
+    """Where the WAV is."""
+    text: Annotated[str, Field(examples=[_TEXT])]
+    """What was said."""
+    checkpoint: Annotated[str, Field(examples=[_CHECKPOINT])]
+    """Path of the checkpoint, or `base`."""
+    temperature: Annotated[float, Field(examples=[0.7])]
+    """Sampling temperature."""
+    speed: Annotated[float, Field(examples=[1.0])]
+    """Speech speed multiplier."""
+    language: Annotated[str, Field(examples=["pt"])]
+    """ISO 639-1 code of the language."""
+    speaker: Annotated[str | None, Field(examples=[None])]
+    """Object key of the reference WAV; null when the model spoke in its own voice."""
+    seed: Annotated[int, Field(examples=[42])]
+    """Seed of the sampling: with it and all else the same, the same is said again."""
+    duration_s: Annotated[float, Field(examples=[3.72])]
+    """Length of the audio in seconds."""
+    real_time_factor: Annotated[float, Field(examples=[0.41])]
+    """Seconds of computing for a second of audio."""
+    created_at: Moment
+
+
+class History(Answer):
+    """What was spoken, newest first."""
+
+    utterances: list[Utterance]
+
+
+class UtteranceDeleted(Answer):
+    """The utterance is gone, audio and all."""
+
+    status: Literal["deleted"] = "deleted"
+    id: Annotated[str, Field(examples=[_UTTERANCE])]
+
+
 class ComparisonRequest(Body):
-    """What the base model and a checkpoint shall both say."""
+    """What a checkpoint and another model shall both say."""
 
     checkpoint: Annotated[Text, Field(examples=[_CHECKPOINT])]
     """Path of the checkpoint."""
 
     text: Annotated[Speech, Field(examples=["Texto para comparação de qualidade."])]
     """Text to synthesize, 1 to 10,000 characters."""
+
+    against: Annotated[Text, Field(examples=["base"])] = "base"
+    """What it is compared with: `base`, or the path of another checkpoint. `base_…` in the answer is then that one."""
 
     language: Language | None = None
     """ISO 639-1 code of the text's language; without it the checkpoint's own."""
@@ -86,3 +144,40 @@ class Comparison(Answer):
     """`similarity` of the base model's audio."""
     base_mfcc_score: Annotated[float, Field(ge=0, le=100, examples=[80.1])]
     """`mfcc_score` of the base model's audio."""
+    comparison_id: Annotated[str, Field(examples=[_COMPARISON])]
+    """Name of the comparison, to vote on it."""
+
+
+class Vote(Body):
+    """Which side of a comparison is preferred."""
+
+    comparison_id: Annotated[Text, Field(examples=[_COMPARISON])]
+    """Name of the comparison, as `ab-test` answers it."""
+
+    preferred: Literal["base", "finetuned", "tie"]
+    """`finetuned` is the checkpoint, `base` what it was compared with."""
+
+    blind: Flag = False
+    """Whether the voter did not know which side was which."""
+
+
+class Votes(Answer):
+    """The votes on the comparisons of two models."""
+
+    checkpoint: Annotated[str, Field(examples=[_CHECKPOINT])]
+    against: Annotated[str, Field(examples=["base"])]
+    """What it was compared with."""
+    finetuned: Annotated[int, Field(examples=[14])]
+    """Votes for the checkpoint."""
+    base: Annotated[int, Field(examples=[4])]
+    """Votes for the other."""
+    ties: Annotated[int, Field(examples=[2])]
+    """Votes for neither."""
+    blind: Annotated[int, Field(examples=[20])]
+    """How many of all were cast blind."""
+    preference: Annotated[Share | None, Field(examples=[0.778])]
+    """Share of the checkpoint in the votes for either; null when there are none."""
+    low: Annotated[Share, Field(examples=[0.548])]
+    """Lower end of the 95 % confidence interval of `preference` (Wilson 1927)."""
+    high: Annotated[Share, Field(examples=[0.91])]
+    """Upper end of it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import secrets
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -11,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from services.inference.history import Utterance, id_of, remember
+from services.inference.requests import SpeechRequest
+from services.inference.synthesis import SAMPLE_RATE_HERTZ, Spoken
 from services.inference.waveform import to_pcm16
 from services.runtime.store import ObjectExists, ObjectStore
 
@@ -53,3 +57,23 @@ def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample
             ending = f"{stamp}_{secrets.token_hex(3)}"
         else:
             return keys
+
+
+def keep_speech(store: ObjectStore, asked: SpeechRequest, spoken: Spoken) -> Utterance:
+    """Keeps what was spoken: the WAV, and then what makes it an entry of the history."""
+    (key,) = store_together(store, {"inference/inference": spoken.samples}, SAMPLE_RATE_HERTZ)
+    utterance = Utterance(
+        id=id_of(key),
+        text=asked.text,
+        checkpoint=spoken.checkpoint,
+        temperature=asked.sampling.temperature,
+        speed=asked.sampling.speed,
+        language=spoken.language,
+        speaker=asked.speaker,
+        seed=asked.sampling.seed,
+        duration_seconds=spoken.seconds,
+        real_time_factor=spoken.real_time_factor,
+        created_at=time.time(),
+    )
+    remember(store, utterance)
+    return utterance

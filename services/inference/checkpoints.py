@@ -4,25 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import threading
 from collections import defaultdict
 from pathlib import Path
 
-from services.runtime.errors import NotFound
-from services.runtime.keys import check_name
 from services.runtime.store import ObjectInfo, ObjectStore
+from services.trainer.checkpoints import find_checkpoint
 
 BASE = "base"
 """The name of the base model where a checkpoint is asked for."""
-
-CHECKPOINT_PREFIX = "train/output/"
-
-_SHORT_NAME = re.compile(r"(epoch_\d+\.pth)")
-
-
-class CheckpointNotFound(NotFound):
-    """There is no checkpoint of that name."""
 
 
 class CheckpointFiles:
@@ -42,24 +32,8 @@ class CheckpointFiles:
         self._registry = threading.Lock()
 
     def find(self, name: str) -> ObjectInfo:
-        """Returns the checkpoint object that a request names.
-
-        Args:
-            name: Its key. `epoch_100.pth` finds `checkpoint_epoch_100.pth` in the same folder, too: the documented API
-                writes both.
-
-        Raises:
-            InvalidArgument: It is no key under `train/output/`.
-            CheckpointNotFound: There is no such object.
-        """
-        check_name(name, field="checkpoint", under=(CHECKPOINT_PREFIX,))
-        folder, _, file = name.rpartition("/")
-        names = [name, f"{folder}/checkpoint_{file}"] if _SHORT_NAME.fullmatch(file) else [name]
-        for key in names:
-            info = self._store.stat(key)
-            if info is not None:
-                return info
-        raise CheckpointNotFound(f"There is no checkpoint {name!r}: choose one of those that training listed.")
+        """Returns the checkpoint object that a request names: see `find_checkpoint`."""
+        return find_checkpoint(self._store, name)
 
     def fetch(self, info: ObjectInfo) -> Path:
         """Returns a local copy of a checkpoint, which may be removed when others are fetched: open it at once.

@@ -1,4 +1,4 @@
-"""The A/B test: the same text by the base model and by a checkpoint, each scored against recordings of the voice."""
+"""The A/B test: the same text by a checkpoint and by another model, each scored against recordings of the voice."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.inference.checkpoints import BASE, CHECKPOINT_PREFIX
+from services.inference.checkpoints import BASE
 from services.inference.compare import mfcc_score, speaker_similarity
 from services.inference.engine.interface import Engine, Sampling
 from services.inference.synthesis import SAMPLE_RATE_HERTZ, Cancelled, Samples, speak
 from services.inference.voices import Voices
 from services.runtime.errors import FailedPrecondition
 from services.runtime.keys import check_name
+from services.trainer.checkpoints import ROOT
 
 MIN_SCORED_SECONDS = 0.5
 """Shorter audio is filled up with silence before it is scored: the speaker encoder needs some frames."""
@@ -33,18 +34,29 @@ class Scores:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What both models said, 22,050 Hz, and how near each comes to the voice."""
+    """What both models said, 22,050 Hz, and how near each comes to the voice.
 
+    Attributes:
+        checkpoint: Key of the checkpoint.
+        against: Key of the other one, or `base`.
+        base: What that other one said.
+        finetuned: What the checkpoint said.
+        base_scores: Of the other.
+        finetuned_scores: Of the checkpoint.
+    """
+
+    checkpoint: str
+    against: str
     base: Samples
     finetuned: Samples
     base_scores: Scores
     finetuned_scores: Scores
 
 
-def compare_with_base(
-    voices: Voices, checkpoint: str, text: str, language: str, sampling: Sampling, cancelled: Cancelled
+def compare(
+    voices: Voices, checkpoint: str, against: str, text: str, language: str, sampling: Sampling, cancelled: Cancelled
 ) -> Comparison:
-    """Speaks a text with the base model and with a checkpoint, and scores both.
+    """Speaks a text with a checkpoint and with another model, and scores both.
 
     Both are conditioned on the reference recording of the checkpoint, so that the difference is what tuning did and not
     another voice. Both are scored against recordings that training did not see; a checkpoint that carries none of those
@@ -53,6 +65,7 @@ def compare_with_base(
     Args:
         voices: The models.
         checkpoint: Key of the checkpoint.
+        against: Key of another checkpoint, or `base`.
         text: What both say.
         language: Code of the text's language; empty for the checkpoint's own.
         sampling: How codes are drawn, by both with the same seed.
@@ -63,20 +76,22 @@ def compare_with_base(
         NothingToCompareWith: The checkpoint carries no recordings at all.
         SpeechCancelled: `cancelled` returned true.
     """
-    check_name(checkpoint, field="checkpoint", under=(CHECKPOINT_PREFIX,))
+    check_name(checkpoint, field="checkpoint", under=(ROOT,))
     tuned = voices.get(checkpoint)
     recordings = [*tuned.held_out] or ([] if tuned.reference is None else [tuned.reference])
     recordings = [recording for recording in recordings if np.any(recording)]
     if not recordings:
         raise NothingToCompareWith("The checkpoint carries no recordings of its voice: train it again, or choose another one.")
-    base = voices.get(BASE)
+    other = voices.get(against or BASE)
     language = language or tuned.language
     by_base, by_tuned = (
         np.concatenate(list(speak(model, voice, text, language, sampling, cancelled)))
-        for model, voice in ((base, voices.voice_of(tuned, base)), (tuned, voices.voice(tuned)))
+        for model, voice in ((other, voices.voice_of(tuned, other)), (tuned, voices.voice(tuned)))
     )
     # The speaker encoder is the same in both: fine-tuning leaves it alone.
     return Comparison(
+        checkpoint=tuned.name,
+        against=other.name,
         base=by_base,
         finetuned=by_tuned,
         base_scores=score(tuned.engine, by_base, recordings),

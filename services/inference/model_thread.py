@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -84,7 +84,9 @@ class ModelThread:
         finally:
             stop.set()
 
-    async def stream(self, work: Callable[[Cancelled, Callable[[Item], None]], None], seconds: float) -> AsyncIterator[Item]:
+    async def stream(
+        self, work: Callable[[Cancelled, Callable[[Item], None]], None], seconds: float
+    ) -> AsyncGenerator[Item, None]:
         """Does a piece of work like `run`, and yields what it emits as soon as it does.
 
         Args:

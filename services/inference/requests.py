@@ -15,6 +15,9 @@ MIN_SPEED, MAX_SPEED = 0.5, 2.0
 SEED_LIMIT = 2**63
 """Seeds are below: a generator of torch takes 64 bits, signed."""
 
+FRESH_SEED_LIMIT = 2**53
+"""Those that nobody chose are below this: they are told in JSON, whose numbers are exact up to there."""
+
 
 @dataclass(frozen=True)
 class SpeechRequest:
@@ -24,7 +27,8 @@ class SpeechRequest:
         checkpoint: Key of the checkpoint, or `base`.
         text: 1 to 10,000 characters, not blank.
         language: Code of the text's language; empty for the checkpoint's own.
-        speaker: Key of a reference recording; empty for the checkpoint's own voice.
+        speaker: Key of a reference recording, or of another checkpoint, whose reference is taken; empty for the
+            checkpoint's own voice.
         sampling: How codes are drawn.
 
     Raises:
@@ -54,7 +58,7 @@ def make_sampling(temperature: float | None = None, speed: float | None = None, 
     return Sampling(
         temperature=default.temperature if temperature is None else temperature,
         speed=default.speed if speed is None else speed,
-        seed=secrets.randbelow(SEED_LIMIT) if seed is None else seed % SEED_LIMIT,
+        seed=secrets.randbelow(FRESH_SEED_LIMIT) if seed is None else seed % SEED_LIMIT,
     )
 
 

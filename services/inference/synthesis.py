@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,30 +37,84 @@ class NoSound(Internal):
     """The model gave silence."""
 
 
-def synthesise(voices: Voices, request: SpeechRequest, cancelled: Cancelled) -> Iterator[Samples]:
+@dataclass
+class Usage:
+    """What speaking takes, counted while it goes on.
+
+    Attributes:
+        text_tokens: Tokens of text that the model read.
+        audio_tokens: Codes of audio that it wrote.
+    """
+
+    text_tokens: int = 0
+    audio_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """What was spoken.
+
+    Attributes:
+        samples: The whole, 22,050 Hz.
+        checkpoint: Key of the checkpoint that spoke, or `base`.
+        language: Code of the language.
+        usage: What it took.
+        computed_seconds: How long that took.
+    """
+
+    samples: Samples
+    checkpoint: str
+    language: str
+    usage: Usage
+    computed_seconds: float
+
+    @property
+    def seconds(self) -> float:
+        """Length of the audio."""
+        return len(self.samples) / SAMPLE_RATE_HERTZ
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of computing for a second of audio."""
+        return self.computed_seconds / self.seconds
+
+
+def synthesise(
+    voices: Voices, request: SpeechRequest, cancelled: Cancelled, emit: Callable[[Samples], None] | None = None
+) -> Spoken:
     """Speaks a text with the model and the voice that a request names.
 
     Args:
         voices: The models.
         request: What to say and how.
         cancelled: Asked before each token; makes this raise `SpeechCancelled`.
-
-    Yields:
-        Stretches of 22,050 Hz audio, each as soon as it is made; put together, they are the whole.
+        emit: Gets stretches of the audio, each as soon as it is made; put together, they are the whole.
 
     Raises:
         TimbreError: What `Voices.get`, `Voices.voice` and `speak` raise.
     """
+    began = time.perf_counter()
     loaded = voices.get(request.checkpoint)
     voice = voices.voice(loaded, request.speaker)
     language = request.language or loaded.language
-    yield from speak(loaded, voice, request.text, language, request.sampling, cancelled)
+    usage, stretches = Usage(), []
+    for stretch in speak(loaded, voice, request.text, language, request.sampling, cancelled, usage):
+        stretches.append(stretch)
+        if emit:
+            emit(stretch)
+    return Spoken(np.concatenate(stretches), loaded.name, language, usage, time.perf_counter() - began)
 
 
 def speak(
-    loaded: Loaded, voice: VoiceLatents, text: str, language: str, sampling: Sampling, cancelled: Cancelled
+    loaded: Loaded,
+    voice: VoiceLatents,
+    text: str,
+    language: str,
+    sampling: Sampling,
+    cancelled: Cancelled,
+    usage: Usage | None = None,
 ) -> Iterator[Samples]:
-    """Speaks a text with a loaded model, piece by piece (see `synthesise`).
+    """Speaks a text with a loaded model, piece by piece (see `synthesise`), and counts in `usage` what that takes.
 
     Raises:
         LanguageUnknown: The model does not speak the language.
@@ -72,7 +127,11 @@ def speak(
     pieces = _spoken_pieces(text, code, engine)
     if not pieces:
         raise NothingToSay("text has nothing to say in it: give it at least a letter.", fields={"text": "nothing to say"})
-    said = (_speak_piece(engine, voice, piece, code, sampling, index, cancelled) for index, piece in enumerate(pieces))
+    count = engine.limits(code).count_tokens
+    said = (
+        _speak_piece(engine, voice, piece, code, sampling, index, cancelled, usage or Usage(), count)
+        for index, piece in enumerate(pieces)
+    )
     heard = False
     for stretch in join(said, SAMPLE_RATE_HERTZ):
         heard = True
@@ -99,9 +158,13 @@ def _speak_piece(
     sampling: Sampling,
     index: int,
     cancelled: Cancelled,
+    usage: Usage,
+    count_tokens: Callable[[str], int],
 ) -> tuple[Samples, float]:
     own_seed = replace(sampling, seed=(sampling.seed + index) % SEED_LIMIT)
     said = engine.speak(piece.text, language, voice, own_seed, cancelled)
+    usage.text_tokens += count_tokens(piece.text)
+    usage.audio_tokens += len(said.stop_probabilities)
     return _clean(said, len(piece.text), sampling.speed), piece.pause_seconds
 
 

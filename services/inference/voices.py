@@ -21,7 +21,8 @@ from services.inference.checkpoints import BASE, CheckpointFiles
 from services.inference.engine.interface import Engine, EngineLoader
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.keys import check_name
-from services.runtime.store import ObjectStore
+from services.runtime.store import ObjectInfo, ObjectStore
+from services.trainer.checkpoints import CheckpointNotFound, is_checkpoint
 
 if TYPE_CHECKING:
     from services.xtts.features import VoiceLatents
@@ -110,7 +111,12 @@ class Voices:
         """
         if name == BASE:
             return self._keep(self._models.get(BASE) or self._load_base())
-        info = self._files.find(name)
+        try:
+            info = self._files.find(name)
+        except CheckpointNotFound:
+            self._models.pop(name, None)  # deleted: nobody can ask for it any more
+            self._name_loaded()
+            raise
         known = self._models.get(info.key)
         if known is not None and known.version == info.etag:
             return self._keep(known)
@@ -136,11 +142,13 @@ class Voices:
 
         Args:
             loaded: The model.
-            speaker: Key of a reference recording; empty for the model's own voice.
+            speaker: Key of a reference recording, or of a checkpoint, whose reference is taken; empty for the model's own
+                voice.
 
         Raises:
             InvalidArgument: The key is not allowed, or the recording is unreadable, too large or too short.
             SpeakerNotFound: There is no such recording.
+            CheckpointNotFound: There is no such checkpoint.
             NoVoice: The model has no voice of its own.
         """
         if not speaker:
@@ -149,6 +157,9 @@ class Voices:
                     "This base model comes without a voice: name a reference recording as `speaker`, or use a checkpoint."
                 )
             return loaded.voice
+        if is_checkpoint(speaker):
+            other = self._files.find(speaker)
+            return self._condition(loaded, f"{other.key} {other.etag}", lambda: self._read_reference(other))
         check_name(speaker, field="speaker", under=SPEAKER_PREFIXES)
         info = self._store.stat(speaker)
         if info is None:
@@ -188,6 +199,12 @@ class Voices:
         samples: Samples = read_audio(io.BytesIO(self._store.get(key))).numpy()
         return samples
 
+    def _read_reference(self, info: ObjectInfo) -> Samples:
+        from services.xtts.checkpoint import load_checkpoint  # imports torch
+
+        # The weights stay in the file: it is mapped into memory, not read.
+        return _from_int16(load_checkpoint(self._files.fetch(info)).voice.audio.numpy())
+
     def _load_base(self) -> Loaded:
         began = time.monotonic()
         engine = self._engine_loader().load(None)
@@ -204,8 +221,11 @@ class Voices:
         self._models.move_to_end(loaded.name)
         while len(self._models) > self._limit:
             self._models.popitem(last=False)
-        self.loaded_names = tuple(reversed(self._models))
+        self._name_loaded()
         return loaded
+
+    def _name_loaded(self) -> None:
+        self.loaded_names = tuple(reversed(self._models))
 
 
 def _from_int16(samples: npt.NDArray[np.int16]) -> Samples:

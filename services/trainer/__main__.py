@@ -16,7 +16,8 @@ from services.runtime.logs import set_up_logging
 from services.runtime.server import serve
 from services.runtime.store import open_store
 from services.scopes import RPC_SCOPES
-from services.trainer.servicer import KINDS, TRAIN, TrainerServicer
+from services.trainer.runs import TRAIN
+from services.trainer.servicer import KINDS, TrainerServicer
 from services.trainer.settings import TrainerSettings
 
 

@@ -2,6 +2,8 @@
 
 train/output/<model>/run.json                              what was asked, by which job, and which checkpoint is the best
 train/output/<model>/checkpoints/checkpoint_epoch_10.pth   what speaks; the name, path and epoch that the API lists
+train/output/<model>/checkpoints/checkpoint_epoch_10.scores.json   what its newest comparison measured
+train/output/<model>/current.json                          the epoch that somebody promoted
 train/output/<model>/state.pth                             what it takes to continue: weights, optimiser, position
 train/output/<model>/events/                               TensorBoard event files
 """
@@ -11,15 +13,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from services.runtime.store import ObjectNotFound, ObjectStore
+from services.runtime.errors import NotFound
+from services.runtime.keys import check_name
+from services.runtime.store import ObjectInfo, ObjectNotFound, ObjectStore
 
 ROOT = "train/output/"
 
 _CHECKPOINT = re.compile(r"train/output/(?P<model>.+)/checkpoints/(?P<name>checkpoint_epoch_(?P<epoch>[0-9]{1,6}))\.pth")
+_SHORT_NAME = re.compile(r"(epoch_\d+\.pth)")
+
+
+class CheckpointNotFound(NotFound):
+    """There is no checkpoint of that name."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,9 @@ class Run:
         best_epoch: Epoch of the best checkpoint; 0 while there is none.
         best_score: Its held-out loss, or its training loss when nothing was held out.
         completed: Whether the last epoch was reached.
+        scores: For each epoch with a checkpoint, as text, what was measured: `train_loss`, `held_out_loss`.
+        base_name: What it was trained from; empty when nobody kept that.
+        device: What it was trained on, in words; likewise.
     """
 
     job_id: str
@@ -60,6 +72,9 @@ class Run:
     best_epoch: int = 0
     best_score: float | None = None
     completed: bool = False
+    scores: dict[str, dict[str, float]] = field(default_factory=dict)
+    base_name: str = ""
+    device: str = ""
 
 
 def output_folder(model_name: str) -> str:
@@ -82,20 +97,64 @@ def events_key(model_name: str, name: str) -> str:
     return f"{ROOT}{model_name}/events/{name}"
 
 
+def current_key(model_name: str) -> str:
+    """Where it is kept which checkpoint somebody promoted."""
+    return f"{ROOT}{model_name}/current.json"
+
+
+def scores_key(checkpoint: str) -> str:
+    """Where it is kept what the newest comparison of a checkpoint measured."""
+    return f"{checkpoint.removesuffix('.pth')}.scores.json"
+
+
 def _run_key(model_name: str) -> str:
     return f"{ROOT}{model_name}/run.json"
+
+
+def find_checkpoint(store: ObjectStore, name: str) -> ObjectInfo:
+    """Returns the checkpoint object that a request names.
+
+    Args:
+        store: Where.
+        name: Its key. `epoch_100.pth` finds `checkpoint_epoch_100.pth` in the same folder, too: the documented API
+            writes both.
+
+    Raises:
+        InvalidArgument: It is no key under `train/output/`.
+        CheckpointNotFound: There is no such object.
+    """
+    check_name(name, field="checkpoint", under=(ROOT,))
+    folder, _, file = name.rpartition("/")
+    names = [name, f"{folder}/checkpoint_{file}"] if _SHORT_NAME.fullmatch(file) else [name]
+    for key in names:
+        info = store.stat(key)
+        if info is not None:
+            return info
+    raise CheckpointNotFound(f"There is no checkpoint {name!r}: choose one of those that training listed.")
+
+
+def is_checkpoint(key: str) -> bool:
+    """Whether a key is one that checkpoints have."""
+    return _CHECKPOINT.fullmatch(key) is not None
+
+
+def entry_of(info: ObjectInfo) -> CheckpointEntry | None:
+    """Returns an object as a checkpoint, or None when it is something else."""
+    match = _CHECKPOINT.fullmatch(info.key)
+    if match is None:
+        return None
+    return CheckpointEntry(match["name"], info.key, int(match["epoch"]), info.modified, info.size, match["model"])
 
 
 def list_checkpoints(store: ObjectStore, model_name: str | None = None) -> list[CheckpointEntry]:
     """Lists the checkpoints of one model or of all, newest first."""
     prefix = f"{ROOT}{model_name}/checkpoints/" if model_name else ROOT
-    found = []
-    for info in store.list(prefix):
-        match = _CHECKPOINT.fullmatch(info.key)
-        if match:
-            entry = CheckpointEntry(match["name"], info.key, int(match["epoch"]), info.modified, info.size, match["model"])
-            found.append(entry)
-    return sorted(found, key=lambda entry: (entry.modified, entry.epoch), reverse=True)
+    return newest_first(entry for info in store.list(prefix) if (entry := entry_of(info)))
+
+
+def newest_first(entries: Iterable[CheckpointEntry]) -> list[CheckpointEntry]:
+    """Returns checkpoints in the order in which they are listed."""
+    return sorted(entries, key=lambda entry: (entry.modified, entry.epoch), reverse=True)
 
 
 def read_run(store: ObjectStore, model_name: str) -> Run | None:
@@ -142,7 +201,7 @@ def prune(store: ObjectStore, model_name: str, *, keep_last: int, keep_epochs: I
         store: Where.
         model_name: The model.
         keep_last: How many of the highest epochs stay.
-        keep_epochs: Epochs that stay whatever their age: the best.
+        keep_epochs: Epochs that stay whatever their age: the best, the promoted.
 
     Returns:
         The names of those that went.
@@ -151,8 +210,14 @@ def prune(store: ObjectStore, model_name: str, *, keep_last: int, keep_epochs: I
     kept = set(keep_epochs) | {entry.epoch for entry in entries[-keep_last:]}
     gone = [entry for entry in entries if entry.epoch not in kept]
     for entry in gone:
-        store.delete(entry.key)
+        remove(store, entry)
     return [entry.name for entry in gone]
+
+
+def remove(store: ObjectStore, entry: CheckpointEntry) -> None:
+    """Deletes a checkpoint and what is kept beside it."""
+    store.delete(entry.key)
+    store.delete(scores_key(entry.key))
 
 
 def latest(entries: Sequence[CheckpointEntry]) -> CheckpointEntry | None:

@@ -131,9 +131,7 @@ def _accelerator(job: JobContext, options: TrainOptions) -> Accelerator:
     on_gpu = torch.cuda.is_available()
     bfloat16 = on_gpu and torch.cuda.is_bf16_supported()
     accelerator = Accelerator(cpu=not on_gpu, mixed_precision="bf16" if bfloat16 else "no")
-    threads = torch.get_num_threads()
-    where = torch.cuda.get_device_name() if on_gpu else f"the CPU with {threads} thread{'s' * (threads != 1)}"
-    job.log(f"Training on {where} in {'bfloat16' if bfloat16 else 'float32'}.")
+    job.log(f"Training on {_device_name()} in {'bfloat16' if bfloat16 else 'float32'}.")
     if options.use_deepspeed:
         count = torch.cuda.device_count()
         job.log(
@@ -141,6 +139,11 @@ def _accelerator(job: JobContext, options: TrainOptions) -> Accelerator:
             f"one process on a machine with {count} GPU{'s' * (count != 1)}."
         )
     return accelerator
+
+
+def _device_name() -> str:
+    threads = torch.get_num_threads()
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"the CPU with {threads} thread{'s' * (threads != 1)}"
 
 
 def _prepare(job: JobContext, maker: FeatureMaker, clips: Sequence[Clip]) -> tuple[list[Example], list[LeftOut]]:
@@ -178,6 +181,9 @@ def _start(
     model = load_for_training(base).to(accelerator.device)
     optimizer = make_optimizer(model.gpt, options.learning_rate)
     gpt, optimizer = accelerator.prepare(model.gpt.train(), optimizer)
+    # What later estimates are told apart by.
+    run = replace(run, base_name=base_name, device=_device_name())
+    write_run(store, model_name, run)
     return Training(
         job=job,
         store=store,

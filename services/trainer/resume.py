@@ -35,7 +35,7 @@ def begin_run(job: JobContext, store: ObjectStore, model_name: str, *, resume: b
     if earlier is not None and earlier.job_id == job.id:
         return earlier
     if resume and earlier is not None:
-        run = Run(job.id, job.parameters, earlier.best_epoch, earlier.best_score)
+        run = Run(job.id, job.parameters, earlier.best_epoch, earlier.best_score, scores=earlier.scores)
     else:
         if not resume and next(iter(store.list(f"{output_folder(model_name)}/")), None) is not None:
             job.log(f"The earlier run is listed as {move_aside(store, model_name, job.id[-8:])} now.")

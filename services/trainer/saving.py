@@ -12,6 +12,7 @@ from services.trainer.checkpoints import checkpoint_key, events_key, prune, writ
 from services.trainer.clips import pick, reference_clips
 from services.trainer.evaluate import held_out_loss
 from services.trainer.resume import keep_state
+from services.trainer.selection import promoted_epoch
 from services.trainer.snapshot import make_checkpoint
 from services.trainer.state import TrainingState, save_state
 from services.trainer.training import Training
@@ -54,10 +55,12 @@ def write_checkpoint(training: Training) -> None:
     best = training.run.best_score is None or score < training.run.best_score
     if best:
         training.run = replace(training.run, best_epoch=epoch, best_score=score)
+    training.run = replace(training.run, scores={**training.run.scores, str(epoch): scores})
     write_run(training.store, training.model_name, training.run)
     measured_as = "Held-out loss" if training.held_out else "Training loss"
     training.job.log(f"Saved checkpoint_epoch_{epoch}. {measured_as}: {score:.4f}{' (the best so far)' * best}")
-    gone = prune(training.store, training.model_name, keep_last=options.keep_last, keep_epochs=(training.run.best_epoch, epoch))
+    kept = {training.run.best_epoch, epoch, promoted_epoch(training.store, training.model_name) or epoch}
+    gone = prune(training.store, training.model_name, keep_last=options.keep_last, keep_epochs=kept)
     if gone:
         training.job.log(f"Removed {', '.join(gone)}.")
     keep_events(training)

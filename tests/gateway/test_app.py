@@ -19,7 +19,7 @@ from timbre.jobs.v1 import jobs_pb2
 from timbre.trainer.v1 import trainer_pb2
 
 from gateway.app import create_app
-from gateway.schemas import dataset, inference, jobs, training
+from gateway.schemas import dataset, inference, jobs, openai, training
 from gateway.settings import GatewaySettings
 
 DOCUMENTED = {
@@ -90,12 +90,53 @@ PAIRS: list[tuple[type[BaseModel], Descriptor, dict[str, str | None]]] = [
         {"steps": "step", "values": "value", "times": "create_time"},
     ),
     (training.CheckpointLoaded, inference_pb2.LoadCheckpointResponse.DESCRIPTOR, {"status": None}),
+    (training.CheckpointDeleted, trainer_pb2.DeleteCheckpointResponse.DESCRIPTOR, {"status": None}),
+    (training.CheckpointPromoted, trainer_pb2.PromoteCheckpointResponse.DESCRIPTOR, {"status": None}),
+    (
+        training.Estimate,
+        trainer_pb2.EstimateTrainingResponse.DESCRIPTOR,
+        {"steps": "step_count", "clips": "clip_count", "seconds": "duration_seconds"},
+    ),
+    (training.RunParameters, trainer_pb2.StartTrainingRequest.DESCRIPTOR, {}),
+    (
+        training.Run,
+        trainer_pb2.Run.DESCRIPTOR,
+        {"started_at": "start_time", "ended_at": "end_time", "epochs_done": "epoch_count"},
+    ),
+    (training.Runs, trainer_pb2.ListRunsResponse.DESCRIPTOR, {}),
+    (
+        training.Voice,
+        trainer_pb2.Voice.DESCRIPTOR,
+        {"current": "current_checkpoint", "checkpoints": "checkpoint_count", "updated_at": "update_time"},
+    ),
+    (training.Voices, trainer_pb2.ListVoicesResponse.DESCRIPTOR, {}),
     (inference.SynthesisRequest, inference_pb2.SpeechParameters.DESCRIPTOR, {}),
     (
         inference.Synthesized,
         inference_pb2.SynthesizeResponse.DESCRIPTOR,
         {"status": None, "text": None, "audio_url": "audio_key", "duration": "duration_seconds"},
     ),
+    (inference.StreamRequest, inference_pb2.SpeechParameters.DESCRIPTOR, {"format": None}),
+    (
+        inference.Utterance,
+        inference_pb2.Utterance.DESCRIPTOR,
+        {
+            "id": "utterance_id",
+            "path": "audio_key",
+            "audio_url": "audio_key",
+            "duration_s": "duration_seconds",
+            "created_at": "create_time",
+        },
+    ),
+    (inference.History, inference_pb2.ListUtterancesResponse.DESCRIPTOR, {}),
+    (inference.UtteranceDeleted, inference_pb2.DeleteUtteranceResponse.DESCRIPTOR, {"status": None, "id": "utterance_id"}),
+    (inference.Vote, inference_pb2.CastVoteRequest.DESCRIPTOR, {}),
+    (
+        inference.Votes,
+        inference_pb2.VoteTally.DESCRIPTOR,
+        {"finetuned": "finetuned_count", "base": "base_count", "ties": "tie_count", "blind": "blind_count"},
+    ),
+    (openai.Models, inference_pb2.ListModelsResponse.DESCRIPTOR, {"object": None, "data": "models"}),
     (inference.ComparisonRequest, inference_pb2.CompareCheckpointRequest.DESCRIPTOR, {}),
     (
         inference.Comparison,

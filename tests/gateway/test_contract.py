@@ -265,6 +265,9 @@ async def test_checkpoints(stack: Any) -> None:
         create_time=Timestamp(seconds=1_765_031_459),  # 2025-12-06 14:30:59 UTC
         size_bytes=247_118_430,
         model_name="my_voice_model",
+        loss=2.5,
+        eval_loss=2.75,
+        current=True,
     )
     stack.answer(ListCheckpoints=trainer_pb2.ListCheckpointsResponse(checkpoints=[one]))
     answer = await stack.client.get("/training/checkpoints?model_name=my_voice_model")
@@ -276,6 +279,12 @@ async def test_checkpoints(stack: Any) -> None:
             "date": "2025-12-06 14:30",
             "size_mb": 235.67,
             "model_name": "my_voice_model",
+            "loss": 2.5,
+            "eval_loss": 2.75,
+            "similarity": None,
+            "mfcc_score": None,
+            "current": True,
+            "best": False,
         }
     ]
     assert stack.asked("ListCheckpoints").model_name == "my_voice_model"
@@ -327,6 +336,7 @@ async def test_ab_test(stack: Any) -> None:
             mfcc_score=92.3,
             base_similarity=70.0,
             base_mfcc_score=80.25,
+            comparison_id="comparison_1",
         )
     )
     answer = await stack.client.post("/training/inference/ab-test", json={"checkpoint": CHECKPOINT, "text": "Texto."})
@@ -339,8 +349,11 @@ async def test_ab_test(stack: Any) -> None:
         "mfcc_score": 92.3,
         "base_similarity": 70.0,
         "base_mfcc_score": 80.25,
+        "comparison_id": "comparison_1",
     }
-    assert stack.asked("CompareCheckpoint") == inference_pb2.CompareCheckpointRequest(checkpoint=CHECKPOINT, text="Texto.")
+    assert stack.asked("CompareCheckpoint") == inference_pb2.CompareCheckpointRequest(
+        checkpoint=CHECKPOINT, text="Texto.", against="base"
+    )
 
 
 async def test_the_request_id_goes_to_the_service_and_back(stack: Any) -> None:

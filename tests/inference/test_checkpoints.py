@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.checkpoints import CheckpointFiles, CheckpointNotFound
+from services.inference.checkpoints import CheckpointFiles
 from services.runtime.errors import InvalidArgument
 from services.runtime.folder_store import FolderStore
 from services.runtime.store import ObjectInfo
+from services.trainer.checkpoints import CheckpointNotFound
 
 FOLDER = "train/output/my_voice/checkpoints"
 

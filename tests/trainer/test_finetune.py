@@ -22,6 +22,7 @@ from services.trainer.checkpoints import checkpoint_key, list_checkpoints, read_
 from services.trainer.clips import Clip
 from services.trainer.finetune import LossDiverged, NothingToTrainOn, finetune
 from services.trainer.options import TrainOptions
+from services.trainer.selection import promote, standings
 from services.trainer.state import StateMisfit
 from services.xtts.checkpoint import Checkpoint, load_checkpoint
 from services.xtts.load import load_model
@@ -96,12 +97,17 @@ def test_a_run_leaves_what_is_promised(
     assert run.completed
     kept = {entry.epoch for entry in list_checkpoints(store, "voice")}
     assert kept == {8, 9, 10, run.best_epoch}
+    standing = {one.entry.epoch: one for one in standings(store, "voice")}
+    assert {epoch for epoch, one in standing.items() if one.best} == {run.best_epoch}
+    assert standing[run.best_epoch].eval_loss == run.best_score == min(one["held_out_loss"] for one in run.scores.values())
+    assert (run.base_name, run.device) == ("tiny", "the CPU with 1 thread")
     assert result["checkpoint"] == "train/output/voice/checkpoints/checkpoint_epoch_10.pth"
     assert result["clips_left_out"] == [{"name": "segment_99999", "reason": "has no text"}]
     assert (result["clips_trained"], result["clips_held_out"]) == (9, 3)
 
     last = train.checkpoint(10)
     assert (last.model_name, last.epoch, last.base_name, last.language) == ("voice", 10, "tiny", "pt")
+    assert last.scores == {"train_loss": standing[10].loss, "held_out_loss": standing[10].eval_loss}
     assert last.scores["train_loss"] == pytest.approx(losses[-1], abs=1e-4)
     assert last.scores["held_out_loss"] > 0
     assert len(last.voice.audio) > 22_050 * 3
@@ -175,6 +181,16 @@ def test_a_finished_run_can_go_on_for_more_epochs(train: Train, make_job: MakeJo
         line for line in lines(job) if line.startswith("Epoch 3/3 - Loss: ")
     ]
     assert {entry.epoch for entry in list_checkpoints(train.store, "voice")} == {2, 3}
+
+
+def test_a_promoted_checkpoint_stays_and_its_scores_too(train: Train, make_job: MakeJob, store: ObjectStore) -> None:
+    train(make_job(), TrainOptions(epochs=2, batch_size=4, learning_rate=3e-3, keep_last=2))
+    promote(store, checkpoint_key("voice", 1))
+    train(make_job(), TrainOptions(epochs=5, batch_size=4, learning_rate=3e-3, keep_last=1), resume=True)
+    standing = {one.entry.epoch: one for one in standings(store, "voice")}
+    assert {1, 5} <= set(standing)
+    assert [epoch for epoch, one in standing.items() if one.current] == [1]
+    assert all(one.eval_loss is not None for one in standing.values())
 
 
 def test_without_resume_the_earlier_run_moves_aside(train: Train, make_job: MakeJob, store: ObjectStore) -> None:

@@ -13,14 +13,16 @@ from timbre.trainer.v1 import trainer_pb2 as pb
 from timbre.trainer.v1 import trainer_pb2_grpc
 
 from services.dataset.manifest import Segment, write_segments
+from services.inference.history import Utterance, remember
 from services.runtime.database import open_database
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.server import SERVER_OPTIONS
 from services.runtime.store import ObjectStore, open_store
-from services.trainer.checkpoints import checkpoint_key
-from services.trainer.servicer import KINDS, TRAIN, TrainerServicer
+from services.trainer.checkpoints import Run, checkpoint_key, write_run
+from services.trainer.runs import TRAIN
+from services.trainer.servicer import KINDS, TrainerServicer
 from services.trainer.settings import TrainerSettings
 
 FOLDER = "datasets/voice"
@@ -215,3 +217,62 @@ async def test_checkpoints_are_listed_newest_first(stub: Stub, store: ObjectStor
     assert "model_name" in await fails(
         stub.ListCheckpoints(pb.ListCheckpointsRequest(model_name="../a")), grpc.StatusCode.INVALID_ARGUMENT
     )
+
+
+async def test_checkpoints_are_promoted_and_deleted(stub: Stub, store: ObjectStore, queue: JobQueue) -> None:
+    make_dataset(store)
+    for epoch in (10, 20):
+        store.put(checkpoint_key("voice", epoch), b"x")
+    answer = await stub.PromoteCheckpoint(pb.PromoteCheckpointRequest(checkpoint=checkpoint_key("voice", 10)))
+    assert (answer.model_name, answer.checkpoint) == ("voice", checkpoint_key("voice", 10))
+    listed = (await stub.ListCheckpoints(pb.ListCheckpointsRequest(model_name="voice"))).checkpoints
+    assert [(entry.epoch, entry.current, entry.HasField("loss")) for entry in listed] == [(20, False, False), (10, True, False)]
+    await stub.StartTraining(request(resume=True))
+    newest = pb.DeleteCheckpointRequest(checkpoint=checkpoint_key("voice", 20))
+    assert "being trained" in await fails(stub.DeleteCheckpoint(newest), grpc.StatusCode.FAILED_PRECONDITION)
+    older = pb.DeleteCheckpointRequest(checkpoint=checkpoint_key("voice", 10))
+    assert (await stub.DeleteCheckpoint(older)).checkpoint == older.checkpoint
+    await fails(stub.DeleteCheckpoint(older), grpc.StatusCode.NOT_FOUND)
+    outside = pb.DeleteCheckpointRequest(checkpoint="datasets/voice/segments.jsonl")
+    await fails(stub.DeleteCheckpoint(outside), grpc.StatusCode.INVALID_ARGUMENT)
+    job = claim(queue)
+    queue.finish(job.id, job.lease, JobState.STOPPED)
+    await stub.DeleteCheckpoint(newest)
+    assert not (await stub.ListCheckpoints(pb.ListCheckpointsRequest())).checkpoints
+
+
+async def test_runs_their_series_and_estimates(stub: Stub, store: ObjectStore, queue: JobQueue) -> None:
+    make_dataset(store)
+    wanted = pb.EstimateTrainingRequest(training=request(epochs=20, batch_size=1))
+    estimated = await stub.EstimateTraining(wanted)
+    assert (estimated.step_count, estimated.clip_count, estimated.hours) == (20, 1, 0.0025)
+    assert not estimated.HasField("duration_seconds")
+    started = await stub.StartTraining(request(epochs=20, batch_size=1))
+    job = claim(queue)
+    times = [("loss", step, 5.0, 100.0 + 1.5 * step) for step in (1, 2, 3)]
+    queue.report(job.id, job.lease, {"progress": 0.55}, points=times)
+    (run,) = (await stub.ListRuns(pb.ListRunsRequest(model_name="voice"))).runs
+    assert (run.job_id, run.state, run.epoch_count) == (started.job_id, pb.TRAINING_STATE_RUNNING, 11)
+    assert (run.last_loss, run.seconds_per_step, run.HasField("last_eval_loss")) == (5.0, 1.5, False)
+    assert (run.parameters.epochs, run.parameters.dataset_folder, run.HasField("end_time")) == (20, FOLDER, False)
+    write_run(store, "voice", Run(job.id, job.parameters, base_name="xtts_v2", device="the CPU with 1 thread"))
+    assert (await stub.EstimateTraining(wanted)).duration_seconds == 30.0
+    metrics = await stub.GetTrainingMetrics(pb.GetTrainingMetricsRequest(job_id=job.id))
+    assert (metrics.model_name, [point.step for point in metrics.series[0].points]) == ("voice", [1, 2, 3])
+    await fails(stub.GetTrainingMetrics(pb.GetTrainingMetricsRequest(job_id="job_x")), grpc.StatusCode.NOT_FOUND)
+    await fails(stub.ListRuns(pb.ListRunsRequest(limit=101)), grpc.StatusCode.INVALID_ARGUMENT)
+    nothing = pb.EstimateTrainingRequest(training=request(dataset_folder="datasets/none"))
+    await fails(stub.EstimateTraining(nothing), grpc.StatusCode.NOT_FOUND)
+
+
+async def test_voices_come_with_what_they_said_last(stub: Stub, store: ObjectStore, queue: JobQueue) -> None:
+    make_dataset(store)
+    store.put(checkpoint_key("voice", 10), b"x")
+    said = Utterance("inference_20251206_143000", "Olá.", checkpoint_key("voice", 10), 0.7, 1, "pt", "", 7, 1.5, 0.4, 1.7e9)
+    remember(store, said)
+    await stub.StartTraining(request(resume=True))
+    (voice,) = (await stub.ListVoices(pb.ListVoicesRequest())).voices
+    assert (voice.name, voice.state, voice.dataset_folder) == ("voice", pb.TRAINING_STATE_RUNNING, FOLDER)
+    assert (voice.current_checkpoint, voice.checkpoint_count, voice.best_checkpoint) == (checkpoint_key("voice", 10), 1, "")
+    assert (voice.sample.text, voice.sample.seed, voice.sample.create_time.seconds) == ("Olá.", 7, 1_700_000_000)
+    assert voice.update_time.seconds > 1_700_000_000
