@@ -8,24 +8,38 @@ VENV := .venv
 BIN := $(VENV)/bin
 PROTOS := $(shell find protos -name '*.proto' -not -path '*/node_modules/*')
 BUF := protos/node_modules/.bin/buf
+PAGE := gateway/webui
+PAGE_SOURCES := $(shell find $(PAGE) -type f -not -path '*/node_modules/*' -not -path '$(PAGE)/dist/*')
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
 MODEL ?= tiny
+# `make setup WEBUI=off` leaves the web page out: no npm, and /webui says how to build it.
+WEBUI ?= on
 # What `make test` runs: `make test TESTS=tests/dataset`, `make test PYTEST_FLAGS='-x -k segment'`. Two processes are a third
 # faster than one on two cores; a file's tests stay together, as they share what is slow to start. The stand-in models that
 # they need are made once and kept (TIMBRE_TEST_CACHE).
 TESTS ?= tests
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: help setup protos run demo test lint format bench docs lock clean
+.PHONY: help setup protos webui types run demo test lint format bench docs lock clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/\1	\2/' | expand -t 12
 
-setup: $(VENV)/.project gen/.made  ## make the virtual environment (.venv) with everything in it
+setup: $(VENV)/.project gen/.made webui  ## make the virtual environment (.venv) with everything in it
 
 protos: gen/.made  ## generate gen/ from protos/
+
+ifeq ($(WEBUI),off)
+webui:
+	@echo "The web page is left out (WEBUI=off): make setup builds it."
+else
+webui: $(PAGE)/dist/.made  ## build the web page; make setup WEBUI=off leaves it out
+endif
+
+types: setup $(PAGE)/node_modules/.made  ## write the types of the web page anew from the OpenAPI document
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/page_types.py
 
 run: setup  ## start everything: make run, make run PORT=8123
 	@exec $(BIN)/timbre serve --host $(HOST) --port $(PORT)
@@ -37,15 +51,18 @@ test: setup  ## run every test
 	OMP_NUM_THREADS=1 TIMBRE_TEST_CACHE="$${TIMBRE_TEST_CACHE:-$(CURDIR)/.timbre/test-models}" \
 	  $(BIN)/pytest $(PYTEST_FLAGS) $(TESTS)
 
-lint: setup $(BUF)  ## ruff, mypy and buf
+lint: setup $(BUF) $(PAGE)/node_modules/.made  ## ruff, mypy and buf; tsc and biome for the web page
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BUF) lint protos
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python docs/page_types.py --check
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm run --silent --prefix $(PAGE) check
 
-format: setup  ## let ruff rewrite what it can
+format: setup $(PAGE)/node_modules/.made  ## let ruff and biome rewrite what they can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm run --silent --prefix $(PAGE) format
 
 bench: setup  ## run every script in benchmarks/
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
@@ -57,7 +74,7 @@ lock: $(VENV)/.uv  ## write requirements.lock anew from pyproject.toml, moving a
 	$(BIN)/uv pip compile --quiet --no-header --no-emit-index-url --all-extras pyproject.toml --output-file requirements.lock
 
 clean:  ## remove what was made here: .venv, gen/ and caches (data stays)
-	rm -rf $(VENV) gen protos/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) gen protos/node_modules $(PAGE)/node_modules $(PAGE)/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ── what the targets above are made of: a file each, so that a second run finds nothing to do ─────────────────────────
@@ -92,4 +109,13 @@ gen/.made: $(PROTOS) $(VENV)/.packages
 
 $(BUF): protos/package.json $(VENV)/.packages
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm install --silent --ignore-scripts --prefix protos
+	@touch $@
+
+$(PAGE)/node_modules/.made: $(PAGE)/package-lock.json $(PAGE)/package.json $(PAGE)/.npmrc $(VENV)/.packages
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm ci --silent --ignore-scripts --prefix $(PAGE) || { \
+	  echo "The web page's packages cannot be fetched by npm: try again, or leave the page out with WEBUI=off." >&2; exit 1; }
+	@touch $@
+
+$(PAGE)/dist/.made: $(PAGE_SOURCES) $(PAGE)/node_modules/.made
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/npm run --silent --prefix $(PAGE) build -- --logLevel warn
 	@touch $@

@@ -17,7 +17,7 @@ from gateway import errors, pages, translate, uploads
 from gateway.backends import open_backends
 from gateway.doors import Doors, Links
 from gateway.middleware import BodyLimit, RequestLog
-from gateway.routes import checkpoints, dataset, files, health, inference, jobs, me, openai, training
+from gateway.routes import checkpoints, dataset, files, health, inference, jobs, me, openai, review, training
 from gateway.settings import GatewaySettings
 from gateway.watch import Hub
 from services.runtime.auth import open_verifier
@@ -34,6 +34,7 @@ written for OpenAI's speech API find what they know, it has OpenAI's form.
 
 _ROUTERS = (
     dataset.router,
+    review.router,
     training.router,
     checkpoints.router,
     inference.router,

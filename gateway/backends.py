@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import grpc
 from fastapi import Request
@@ -113,6 +113,33 @@ class Backends:
             return await method(request, timeout=timeout, metadata=call_metadata())
         except grpc.aio.AioRpcError as error:
             raise CallFailed(service_of(request), error, timeout) from error
+
+    async def stream(self, method: StreamMethod[RequestT, ReplyT], request: RequestT) -> AsyncIterator[ReplyT]:
+        """Calls a method that answers with a stream; returns once the first message is there.
+
+        It has no deadline, as its reader sets the pace: closing the iterator, or a connection that dies, ends it.
+
+        Raises:
+            CallFailed: The service answered with an error before the first message; later ones are raised in the middle.
+        """
+        call = method(request, metadata=call_metadata())
+        try:
+            first = await call.read()
+        except grpc.aio.AioRpcError as error:
+            raise CallFailed(service_of(request), error) from error
+
+        async def messages() -> AsyncIterator[ReplyT]:
+            try:
+                if first is not grpc.aio.EOF:
+                    yield cast("ReplyT", first)
+                async for message in call:
+                    yield message
+            except grpc.aio.AioRpcError as error:
+                raise CallFailed(service_of(request), error) from error
+            finally:
+                call.cancel()
+
+        return messages()
 
     async def call_while_connected(
         self, http: Request, method: Method[RequestT, ReplyT], request: RequestT, timeout: float

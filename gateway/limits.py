@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import Failure
 from gateway.settings import GatewaySettings
+from gateway.translate import DATASET_AUDIO
 from services.runtime.auth import ANYBODY, caller
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _KINDS = (
     ("POST", "/training/start", "training"),
     ("POST", "/training/inference/votes", ""),
     ("POST", "/training/inference/", "inference"),
+    ("", DATASET_AUDIO, ""),  # as with /files/: a player asks for one segment many times
     ("POST", "/v1/audio/", "inference"),
     ("", "/training/dataset", "dataset"),
 )

@@ -24,6 +24,9 @@ AUDIO = re.compile(r"(?:inference|ab_test)/.+\.wav")
 CHECKPOINTS = re.compile(r"train/output/[^/]+/checkpoints/checkpoint_epoch_[0-9]+\.pth")
 """The only keys that `/training/checkpoints/file` ever serves."""
 
+DATASET_AUDIO = re.compile(r"datasets/(?:[^/]+/)+(?:raw|segments)/[^/]+\.wav")
+"""Audio of datasets: recordings and segments, nothing else that lies there."""
+
 _CHUNK_BYTES = 256 * 1024
 _CONTENT_TYPES = {"wav": "audio/wav", "mp3": "audio/mpeg", "flac": "audio/flac", "ogg": "audio/ogg", "json": "application/json"}
 # One range, as `bytes=0-99`, `bytes=100-` or `bytes=-100`. RFC 9110 lets a server ignore several at once.

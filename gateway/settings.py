@@ -48,6 +48,9 @@ class GatewaySettings(RuntimeSettings):
     upload_timeout_seconds: float = Field(default=3600.0, gt=0)
     """How long one uploaded file may take, in seconds."""
 
+    dataset_timeout_seconds: float = Field(default=120.0, gt=0)
+    """How long deleting a dataset or a first look at a recording for a preview may take, in seconds: both grow with it."""
+
     event_comment_seconds: float = Field(default=15.0, gt=0)
     """A stream of events that has nothing to say sends a comment this often, so that proxies keep it open, in seconds."""
 

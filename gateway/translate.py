@@ -23,6 +23,9 @@ Link: TypeAlias = Callable[[str], str]
 
 MEBIBYTE = 1024 * 1024
 
+DATASET_AUDIO = "/training/dataset/audio"
+"""Where the audio of datasets is served, by `path`."""
+
 _JOB_STATES: dict[jobs_pb2.JobState.ValueType, jobs.JobState] = {
     jobs_pb2.JOB_STATE_QUEUED: "queued",
     jobs_pb2.JOB_STATE_RUNNING: "running",
@@ -220,8 +223,8 @@ def _run(message: trainer_pb2.Run) -> training.Run:
         job_id=message.job_id,
         model_name=message.model_name,
         state=_TRAINING_STATES[message.state],
-        started_at=_moment(message.start_time) if message.HasField("start_time") else None,
-        ended_at=_moment(message.end_time) if message.HasField("end_time") else None,
+        started_at=moment(message.start_time) if message.HasField("start_time") else None,
+        ended_at=moment(message.end_time) if message.HasField("end_time") else None,
         parameters=training.RunParameters(**{name: getattr(asked, name) for name in training.RunParameters.model_fields}),
         epochs_done=message.epoch_count,
         last_loss=_given(message, "last_loss"),
@@ -245,7 +248,7 @@ def _voice(message: trainer_pb2.Voice, link: Link) -> training.Voice:
         last_loss=_given(message, "last_loss"),
         last_eval_loss=_given(message, "last_eval_loss"),
         state=_TRAINING_STATES[message.state],
-        updated_at=_moment(message.update_time),
+        updated_at=moment(message.update_time),
         sample=utterance(message.sample, link) if message.HasField("sample") else None,
     )
 
@@ -320,7 +323,7 @@ def utterance(message: inference_pb2.Utterance, link: Link) -> inference.Utteran
         seed=message.seed,
         duration_s=message.duration_seconds,
         real_time_factor=message.real_time_factor,
-        created_at=_moment(message.create_time),
+        created_at=moment(message.create_time),
     )
 
 
@@ -354,7 +357,7 @@ def votes(tally: inference_pb2.VoteTally) -> inference.Votes:
 
 def file_url(key: str) -> str:
     """Returns where an object is served; keys are made of characters that a URL takes as they are."""
-    return f"/files/{key}"
+    return f"{DATASET_AUDIO}?path={key}" if key.startswith("datasets/") else f"/files/{key}"
 
 
 # ── jobs ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -375,9 +378,9 @@ def job(message: jobs_pb2.Job) -> jobs.Job:
         error=message.error or None,
         parameters=plain(message.parameters),
         result=plain(message.result) if message.HasField("result") else None,
-        created_at=_moment(message.create_time),
-        started_at=_moment(message.start_time) if message.HasField("start_time") else None,
-        ended_at=_moment(message.end_time) if message.HasField("end_time") else None,
+        created_at=moment(message.create_time),
+        started_at=moment(message.start_time) if message.HasField("start_time") else None,
+        ended_at=moment(message.end_time) if message.HasField("end_time") else None,
     )
 
 
@@ -420,5 +423,5 @@ def _seconds(stamp: Timestamp) -> float:
     return stamp.seconds + stamp.nanos / 1e9
 
 
-def _moment(stamp: Timestamp) -> datetime:
+def moment(stamp: Timestamp) -> datetime:
     return stamp.ToDatetime(tzinfo=UTC)

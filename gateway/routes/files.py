@@ -12,12 +12,14 @@ from gateway.schemas.problem import problems
 
 router = APIRouter(prefix="/files", tags=["Files"])
 
-_AUDIO: dict[int | str, dict[str, Any]] = {
+AUDIO: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": {"audio/wav": {"schema": {"type": "string", "format": "binary"}}}},
     206: {"description": "The part that `Range` asked for.", "content": {"audio/wav": {}}},
     304: {"description": "The client has it already (`If-None-Match`, `If-Modified-Since`)."},
 }
-_RESPONSES = {**_AUDIO, **problems(404, 416, always=(500, 503))}
+"""Responses of a route that serves audio."""
+
+_RESPONSES = {**AUDIO, **problems(404, 416, always=(500, 503))}
 
 
 @router.get("/{key:path}", response_class=Response, responses=_RESPONSES)

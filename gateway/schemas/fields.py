@@ -93,6 +93,18 @@ def _text_of(limit: int) -> Callable[[str], str]:
     return check
 
 
+def text_up_to(limit: int) -> AfterValidator:
+    """Bounds the length of a text, which may be empty, and says so in one sentence."""
+
+    def check(value: str) -> str:
+        if len(value) > limit:
+            problem = f"it must be at most {limit:,} characters of text; it has {len(value):,}"
+            raise PydanticCustomError("bad_length", "{problem}", {"problem": problem})
+        return value
+
+    return AfterValidator(check)
+
+
 def list_of(low: int, high: int, what: str) -> WrapValidator:
     """Bounds the length of a list before its items are looked at, and says so in one sentence."""
 

@@ -38,6 +38,7 @@ class Problem(BaseModel):
 _WHEN = {
     400: "Not possible in the present state; `detail` says what to do.",
     404: "There is no such thing.",
+    409: "It was changed meanwhile: `segment` is what it is now.",
     413: "The body is larger than allowed.",
     416: "The part that `Range` asks for lies outside the file.",
     422: "A value is malformed or out of range; `detail` names it and what is allowed.",
@@ -50,6 +51,10 @@ _WHEN = {
 _EXAMPLES = {
     400: {"detail": "A training is running: stop it first, or wait until it ends.", "reason": "TRAINING_RUNNING"},
     404: {"detail": "There is no dataset datasets/my_voice: download or upload audio first.", "reason": "NOT_FOUND"},
+    409: {
+        "detail": "segment_00001 was changed meanwhile: look at it as it is now, then change it again.",
+        "reason": "SEGMENT_CHANGED",
+    },
     413: {"detail": "The body is larger than 1 MiB: send less at once.", "reason": "TOO_LARGE"},
     416: {"detail": "The file has 264600 bytes, and the part asked for lies outside.", "reason": "RANGE_NOT_SATISFIABLE"},
     422: {
