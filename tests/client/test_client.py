@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +15,9 @@ import pytest
 from tests.client.conftest import Reply, Scripted
 from tests.ports import free_port
 from timbre import AsyncClient, Client, errors
+from timbre.client import transfer
 from timbre.client.events import Changed, Ended, LogLine
-from timbre.client.request import pause_before_retry
+from timbre.client.request import endpoint, job_endpoint, pause_before_retry
 
 STATS = {"files": 2, "total_hours": 0.5, "transcribed_percent": 100.0, "sources": 1, "excluded": 0, "flagged": 0}
 STARTED = {"status": "started", "input_folder": "a", "output_folder": "b", "job_id": "job_1"}
@@ -183,3 +186,40 @@ def test_importing_the_client_loads_nothing_heavy() -> None:
     heavy = ("torch", "grpc", "fastapi", "sqlalchemy", "numpy", "typer")
     code = f"import sys; from timbre import Client, AsyncClient; print([m for m in {heavy} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def described(kind: type) -> set[tuple[str, str]]:
+    """Method and path of every request that a client's methods describe, with `x` for each part that is an argument."""
+    found = set()
+    for name in dir(kind):
+        method = inspect.getattr_static(kind, name)
+        if isinstance(method, endpoint | job_endpoint):
+            describe = method.__wrapped__  # type: ignore[union-attr]
+            needed = [one for one in inspect.signature(describe).parameters.values() if one.default is one.empty][1:]
+            request = describe(None, *["x"] * len(needed))
+            found.add((request.method, request.path))
+    return found
+
+
+def test_every_operation_of_the_api_has_a_method(tmp_path: Path) -> None:
+    from gateway.app import create_app
+    from gateway.settings import GatewaySettings
+
+    files = {
+        ("POST", transfer.UPLOAD_PATH),
+        ("POST", transfer.IMPORT_PATH),
+        ("POST", transfer.STREAM_PATH),
+        ("GET", transfer.DATASET_EXPORT_PATH),
+        ("GET", transfer.CHECKPOINT_EXPORT_PATH),
+        ("GET", "/training/jobs/x/events"),
+    }
+    # What `fetch` and `save` get, and `follow` follows, by the URL that an answer gave.
+    by_url = {"/files/x", "/training/dataset/audio", "/training/checkpoints/file", "/training/events"}
+    paths = create_app(GatewaySettings(data_dir=tmp_path)).openapi()["paths"]
+    offered = {
+        (method.upper(), re.sub(r"\{[^}]*\}", "x", path))
+        for path, methods in paths.items()
+        for method in methods
+        if not path.startswith("/v1/") and method != "head"
+    }
+    assert {(method, path) for method, path in offered if path not in by_url} == described(Client) | files

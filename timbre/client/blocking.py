@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
 
 import httpx
 
 from gateway.schemas.dataset import Uploaded, UploadedFile
 from gateway.schemas.jobs import Job
 from timbre.client import transfer
-from timbre.client.endpoints import BASE, Endpoints, speech_body
+from timbre.client.endpoints import Endpoints
+from timbre.client.endpoints.speech import BASE, speech_body
 from timbre.client.errors import ApiError, ConnectionFailed, Error, check_ended, error_of
 from timbre.client.events import (
     EVENT_STREAM,
@@ -30,6 +32,8 @@ from timbre.client.events import (
 from timbre.client.request import Request, errors_told, pause_before_retry
 from timbre.client.settings import Connection, connection_of
 from timbre.client.transfer import (
+    CHECKPOINT_EXPORT_PATH,
+    DATASET_EXPORT_PATH,
     IMPORT_PATH,
     SPEECH_TIMEOUT,
     STREAM_PATH,
@@ -162,6 +166,15 @@ class Client(Endpoints):
             return target
 
         return self._retried(once, safe=True)
+
+    def export_dataset(self, folder: str, path: str | os.PathLike[str], *, progress: Progress | None = None) -> Path:
+        """Downloads a dataset as a zip of `metadata.csv` and `wavs/` (LJSpeech), without what is excluded."""
+        return self.save(f"{DATASET_EXPORT_PATH}?{urlencode({'folder': folder})}", path, progress=progress)
+
+    def export_checkpoint(self, checkpoint: str, path: str | os.PathLike[str], *, progress: Progress | None = None) -> Path:
+        """Downloads a checkpoint as a zip of the folder that stock coqui-tts loads."""
+        url = f"{CHECKPOINT_EXPORT_PATH}?{urlencode({'checkpoint_path': checkpoint})}"
+        return self.save(url, path, progress=progress)
 
     def stream(
         self,

@@ -20,6 +20,7 @@ Progress: TypeAlias = Callable[[int, int | None], None]
 """Told how many bytes have passed, and of how many in all; None when the server does not say."""
 
 UPLOAD_PATH, IMPORT_PATH = "/training/dataset/upload", "/training/dataset/import"
+DATASET_EXPORT_PATH, CHECKPOINT_EXPORT_PATH = "/training/dataset/export", "/training/checkpoints/export"
 STREAM_PATH = "/training/inference/stream"
 
 # An upload is answered when the server has decoded the file; a piece of speech comes within a minute or never.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timbre.client.endpoints.speech import BASE
 from timbre.commands.session import FAILED, AsJson, Session, Token, Url, session, tell
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ _PLAYERS = (
 SAMPLE_RATE_HERTZ, _SAMPLE_BYTES = 22_050, 2
 
 _Checkpoint = Annotated[
-    str | None, typer.Option("--checkpoint", "-c", help="Which checkpoint speaks, or base. Default: the newest.")
+    str | None,
+    typer.Option("--checkpoint", "-c", help="A checkpoint, a voice's name, or base. Default: the voice that changed last."),
 ]
 
 
@@ -54,7 +56,7 @@ def say(
         raise typer.Exit(FAILED)
     options = {"language": language, "speaker": speaker}
     with session(url, token, as_json) as now:
-        chosen = checkpoint or _newest(now.client)
+        chosen = _chosen(now.client, checkpoint)
         if output is not None:
             made = now.client.synthesize(text, chosen, temperature=temperature, speed=speed, seed=seed, **options)
             now.client.save(made.audio_url, output)
@@ -107,7 +109,7 @@ def ab(
     from rich.table import Table
 
     with session(url, token, as_json) as now:
-        chosen = checkpoint or _newest(now.client)
+        chosen = _chosen(now.client, checkpoint)
         made = now.client.ab_test(chosen, text, language=language, seed=seed)
         sides = (("base", made.base_audio, made.base_similarity, made.base_mfcc_score),
                  ("finetuned", made.finetuned_audio, made.similarity, made.mfcc_score))  # fmt: skip
@@ -122,7 +124,17 @@ def _kept(now: Session, audio_url: str, path: Path) -> str:
     return str(now.client.save(audio_url, path))
 
 
-def _newest(client: Client) -> str:
-    """Returns the checkpoint that speaks when none is named: the newest, or the base model when there is none."""
-    found = client.checkpoints()
-    return found[0].path if found else "base"
+def _chosen(client: Client, name: str | None) -> str:
+    """Returns the checkpoint that speaks: the one named, that of a voice named, or that of the voice that changed last.
+
+    Raises:
+        typer.BadParameter: There is no voice of this name, or it has no checkpoint.
+    """
+    if name is not None and (name == BASE or "/" in name):
+        return name
+    voices = {voice.name: voice.current for voice in client.voices().voices if voice.current}
+    if name is None:
+        return next(iter(voices.values()), None) or BASE
+    if name not in voices:
+        raise typer.BadParameter(f"There is no voice {name!r} with a checkpoint: timbre checkpoints lists what there is.")
+    return voices[name] or BASE

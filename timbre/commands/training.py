@@ -166,9 +166,11 @@ def checkpoints(
 
     with session(url, token, as_json) as now:
         found = now.client.checkpoints(model_name)
-        table = Table("Model", "Epoch", "Date", "MB", "Path")
+        table = Table("Model", "Epoch", "Date", "MB", "Held-out loss", "", "Path")
         for one in found:
-            table.add_row(one.model_name, str(one.epoch), one.date, f"{one.size_mb:.2f}", one.path)
+            loss = "" if one.eval_loss is None else f"{one.eval_loss:.4f}"
+            marks = " ".join(mark for mark, shown in (("current", one.current), ("best", one.best)) if shown)
+            table.add_row(one.model_name, str(one.epoch), one.date, f"{one.size_mb:.2f}", loss, marks, one.path)
         now.show(found, table if found else "There is none yet: timbre train MODEL DATASET makes some.")
 
 
