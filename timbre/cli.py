@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -105,6 +106,12 @@ def demo(
         str, typer.Option(help="Base model: tiny (a stand-in, nothing is downloaded), xtts_v2, or the path of a folder.")
     ] = "tiny",
     output: Annotated[Path, typer.Option(help="Folder for what it makes; emptied first.")] = Path("demo-output"),
+    keep: Annotated[
+        bool | None,
+        typer.Option(
+            help="Leave it running at the end, so that the page can be looked at. Default: in a terminal.", show_default=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole workflow through the HTTP API, on speech made for it."""
@@ -112,7 +119,9 @@ def demo(
     from timbre.demo.run import run_demo
 
     try:
-        done = run_demo(model, output, as_json=as_json)
+        done = run_demo(
+            model, output, as_json=as_json, keep=sys.stdin.isatty() and sys.stdout.isatty() if keep is None else keep
+        )
     except DemoFailed as error:
         typer.echo(f"The demonstration failed: {error}\nWhat the services said is in {output / 'stack.log'}.", err=True)
         raise typer.Exit(1) from None
