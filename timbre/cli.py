@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from timbre.commands import data, doctor, speech, training
+from timbre.commands.session import EXIT_CODES, AsJson, print_json
+
 app = typer.Typer(
     help="Turn recordings of a voice into a fine-tuned XTTS-v2 voice, and serve it.",
+    epilog=EXIT_CODES,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+_ON_A_SERVER = (
+    *(data.datasets, data.download, data.upload, data.segment, data.transcribe),
+    *(training.train, training.stop, training.status, training.logs, training.jobs, training.cancel, training.checkpoints),
+    *(speech.say, speech.ab),
+)
+for _command in _ON_A_SERVER:
+    app.command(rich_help_panel="On a server (--url, or TIMBRE_URL)")(_command)
+app.command()(doctor.doctor)
 
 
 @app.callback()
@@ -30,6 +45,7 @@ def serve(
     data_dir: Annotated[
         Path, typer.Option(envvar="TIMBRE_DATA_DIR", help="Folder for everything that is kept on this machine.")
     ] = Path(".timbre"),
+    as_json: Annotated[bool, typer.Option("--json", help="Write log lines as JSON.")] = False,
 ) -> None:
     """Start the gateway and the three services, until Ctrl-C."""
     from pydantic import ValidationError
@@ -40,6 +56,8 @@ def serve(
     from services.runtime.settings import describe
     from timbre.serve import serve as run
 
+    if as_json:
+        os.environ["TIMBRE_LOG_FORMAT"] = "json"  # for the processes that it starts, too
     try:
         settings = GatewaySettings(data_dir=data_dir)
     except ValidationError as error:
@@ -85,6 +103,7 @@ def token(
     subject: Annotated[str, typer.Option(help="Who it is for.")] = "developer",
     scope: Annotated[list[str] | None, typer.Option(help="What it allows; may be given several times. Default: admin.")] = None,
     hours: Annotated[float, typer.Option(min=0.01, max=24 * 365, help="How long it is valid.")] = 12.0,
+    as_json: AsJson = False,
 ) -> None:
     """Make a token for development, signed with TIMBRE_JWT_SECRET."""
     from pydantic import ValidationError
@@ -98,7 +117,8 @@ def token(
         typer.echo(f"There is no scope {unknown[0]!r}: use some of {', '.join(auth.SCOPES)}.", err=True)
         raise typer.Exit(2)
     try:
-        typer.echo(auth.mint(RuntimeSettings(), subject, scopes, hours * 3600))
+        minted = auth.mint(RuntimeSettings(), subject, scopes, hours * 3600)
+        print_json({"token": minted, "subject": subject, "scopes": scopes}) if as_json else typer.echo(minted)
     except ValidationError as error:
         typer.echo("\n".join(describe(flaw) for flaw in error.errors()), err=True)
         raise typer.Exit(2) from None
@@ -113,16 +133,27 @@ def demo(
         str, typer.Option(help="Base model: tiny (a stand-in, nothing is downloaded), xtts_v2, or the path of a folder.")
     ] = "tiny",
     output: Annotated[Path, typer.Option(help="Folder for what it makes; emptied first.")] = Path("demo-output"),
+    keep: Annotated[
+        bool | None,
+        typer.Option(
+            help="Leave it running at the end, so that the page can be looked at. Default: in a terminal.", show_default=False
+        ),
+    ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Run the whole workflow through the HTTP API, on speech made for it."""
     from timbre.demo.api import DemoFailed
     from timbre.demo.run import run_demo
 
     try:
-        run_demo(model, output)
+        done = run_demo(
+            model, output, as_json=as_json, keep=sys.stdin.isatty() and sys.stdout.isatty() if keep is None else keep
+        )
     except DemoFailed as error:
         typer.echo(f"The demonstration failed: {error}\nWhat the services said is in {output / 'stack.log'}.", err=True)
         raise typer.Exit(1) from None
+    if as_json:
+        print_json([asdict(step) for step in done])
 
 
 if __name__ == "__main__":

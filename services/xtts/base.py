@@ -87,6 +87,11 @@ def resolve_base(
     return folder
 
 
+def published_folder(cache: Path, published: Published = XTTS_V2) -> Path:
+    """Returns where the published base is kept; it is there when it was fetched whole."""
+    return cache / f"xtts_v2-{published.revision[:8]}"
+
+
 def check_base(folder: Path) -> None:
     """Checks that a folder has the files of a base model.
 
@@ -136,7 +141,7 @@ def _resolve_tiny(cache: Path, report: Progress) -> Path:
 
 
 def _resolve_published(published: Published, cache: Path, accept_license: bool, report: Progress, endpoint: str | None) -> Path:
-    folder = cache / f"xtts_v2-{published.revision[:8]}"
+    folder = published_folder(cache, published)
     with _locked(cache, "xtts_v2"):
         if not folder.exists():
             if not accept_license:

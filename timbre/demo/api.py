@@ -1,4 +1,4 @@
-"""One run of the demonstration: what it asks of the API, how it follows jobs, and what it has done so far."""
+"""One run of the demonstration: what it works with, how it follows jobs, and what it has done so far."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
-import httpx
 from rich.console import Console
 
+from gateway.schemas.jobs import Job
+from timbre import Client, JobHandle
 from timbre.demo.show import Bar, Done, bar
-
-_POLL_SECONDS = 0.3
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -28,14 +27,14 @@ class Run:
     """One run of the demonstration.
 
     Attributes:
-        client: Speaks to the gateway.
+        client: Speaks to the gateway, as any program would.
         console: What the user sees.
         output: Folder for what is made.
         model: The base model.
         done: The steps done so far.
     """
 
-    client: httpx.Client
+    client: Client
     console: Console
     output: Path
     model: str
@@ -52,32 +51,10 @@ class Run:
         self.console.print(f"  {made}", highlight=False)
         return value
 
-    def ask(self, method: str, path: str, **request: Any) -> Any:
-        """Sends one request and returns the JSON of its answer.
+    def follow(self, handle: JobHandle, show: Bar, describe: Callable[[Job], str] = lambda job: job.message) -> None:
+        """Shows a job until it has succeeded.
 
         Raises:
-            DemoFailed: The answer is an error; its sentence is passed on.
+            timbre.errors.JobEnded: It failed or was stopped.
         """
-        answer = self.client.request(method, path, **request)
-        if answer.is_success:
-            return answer.json()
-        try:
-            detail = answer.json()["detail"]
-        except (ValueError, KeyError, TypeError):
-            detail = answer.text[:300]
-        raise DemoFailed(f"{method} {path} answered {answer.status_code}: {detail}")
-
-    def await_job(self, job_id: str, show: Bar, describe: Callable[[dict[str, Any]], str] | None = None) -> dict[str, Any]:
-        """Follows a job to its end.
-
-        Raises:
-            DemoFailed: The job failed or was stopped.
-        """
-        while True:
-            job = self.ask("GET", f"/training/jobs/{job_id}")
-            show(job["progress"] / 100, describe(job) if describe else job["message"], job["remaining_seconds"])
-            if job["state"] == "succeeded":
-                return dict(job["result"] or {})
-            if job["state"] in ("failed", "stopped"):
-                raise DemoFailed(f"{job['kind']} {job['state']}: {job['error'] or 'its log says why'}")
-            time.sleep(_POLL_SECONDS)
+        handle.wait(on_change=lambda job: show(job.progress / 100, describe(job), job.remaining_seconds))

@@ -7,16 +7,17 @@ then does what a user would do: download, segment, transcribe, train, watch, lis
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import sys
 import time
 from pathlib import Path
 
-import httpx
 from rich.console import Console
 
 from services.runtime.errors import TimbreError
+from timbre import Client, errors
 from timbre.demo import steps
 from timbre.demo.api import DemoFailed, Run
 from timbre.demo.check import AudioWrong
@@ -25,22 +26,27 @@ from timbre.demo.speech import SpeechError
 from timbre.demo.stack import StackFailed, running_stack, web_server
 
 _PLAIN_WIDTH = 120  # columns where there is no terminal to ask
-# Synthesis answers 504 after 60 s by itself; loading a model for the first time is slower than anything else.
-_REQUEST_SECONDS = 180.0
 
 
-def run_demo(model: str, output: Path, console: Console | None = None) -> None:
+def run_demo(
+    model: str, output: Path, console: Console | None = None, *, as_json: bool = False, keep: bool = False
+) -> list[Done]:
     """Runs the whole workflow and shows what it made.
 
     Args:
         model: Base model: `tiny`, `xtts_v2` or the path of a folder. With `tiny`, Whisper is a stand-in too.
         output: Folder for everything that is made; what an earlier run left there is removed.
         console: Where to show it; by default the terminal.
+        keep: Whether to leave Timbre running at the end, until Ctrl-C, so that the page can be looked at.
+        as_json: Whether standard output is for something else: it is then shown on standard error.
+
+    Returns:
+        What each step made.
 
     Raises:
         DemoFailed: A step failed; everything is stopped by then.
     """
-    console = console or _console()
+    console = console or _console(stderr=as_json)
     output = output.absolute()
     # So that the stack is stopped on SIGTERM, too, on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -52,18 +58,23 @@ def run_demo(model: str, output: Path, console: Console | None = None) -> None:
         with (
             running_stack(output / "data", output / "stack.log", _environment(model)) as url,
             web_server(output / "recordings") as recordings,
-            httpx.Client(base_url=url, timeout=_REQUEST_SECONDS) as client,
+            Client(url, "") as client,
         ):
             run = Run(client, console, output, model)
             run.done.append(Done("Start", "gateway, dataset, trainer and inference service", time.monotonic() - began))
             _work(run, recordings)
-    except (StackFailed, AudioWrong, SpeechError, TimbreError, httpx.HTTPError) as error:
+            if keep:
+                _keep(run, url)
+            else:
+                console.print(f"\nThe page, with all of this: {_page_command(run)}", highlight=False, soft_wrap=True)
+            return run.done
+    except (StackFailed, AudioWrong, SpeechError, TimbreError, errors.Error) as error:
         raise DemoFailed(str(error) or type(error).__name__) from error
 
 
-def _console() -> Console:
-    found = Console()
-    return found if found.is_terminal else Console(width=_PLAIN_WIDTH)
+def _console(*, stderr: bool) -> Console:
+    found = Console(stderr=stderr)
+    return found if found.is_terminal else Console(stderr=stderr, width=_PLAIN_WIDTH)
 
 
 def _clear(output: Path) -> None:
@@ -134,3 +145,20 @@ def _work(run: Run, recordings: str) -> None:
     run.console.print(closing_table(run.done))
     run.console.print(f"\nLoss  {sparkline(losses)}  {losses[0]:.2f} → {losses[-1]:.2f}\n", highlight=False)
     run.console.print(steps.files(run, checkpoint, [said, *compared]))
+
+
+def _keep(run: Run, url: str) -> None:
+    """Says where the page is, and waits until the user has seen enough."""
+    run.console.print(f"\n[bold]The page, with all of this: {url}/webui[/bold]  (Ctrl-C ends Timbre)", highlight=False)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        run.console.print()
+
+
+def _page_command(run: Run) -> str:
+    """Returns how to see on the page what was made, once this Timbre has ended."""
+    settings = {"TIMBRE_BASE_MODEL": run.model, "TIMBRE_WHISPER_MODEL": _environment(run.model)["TIMBRE_WHISPER_MODEL"]}
+    words = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
+    data = shlex.quote(os.path.relpath(run.output / "data"))
+    return f"TIMBRE_DATA_DIR={data} {words} make run, then http://127.0.0.1:8000/webui"

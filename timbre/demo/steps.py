@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
-import httpx
 from rich.table import Table
 
+from gateway.schemas.jobs import Job
 from timbre.demo.api import DemoFailed, Run
 from timbre.demo.check import AudioFacts, check_audio
 from timbre.demo.sentences import SENTENCES
@@ -50,8 +49,7 @@ def _compress(wav: Path, flac: Path) -> None:
 
 def download(run: Run, show: Bar, urls: list[str]) -> tuple[str, None]:
     """Has the recordings downloaded into the dataset, and looks into what landed."""
-    started = run.ask("POST", "/training/dataset/download", json={"urls": urls, "folder": FOLDER})
-    run.await_job(started["job_id"], show)
+    run.follow(run.client.download(FOLDER, urls), show)
     landed = [check_audio(path) for path in sorted((_objects(run) / FOLDER / "raw").glob("*.wav"))]
     if len(landed) != len(urls):
         raise DemoFailed(f"{len(urls)} recordings were to be downloaded and {len(landed)} landed.")
@@ -61,92 +59,82 @@ def download(run: Run, show: Bar, urls: list[str]) -> tuple[str, None]:
 
 def segment(run: Run, show: Bar) -> tuple[str, None]:
     """Has the recordings cut into segments, and looks into each."""
-    asked = {"folder": FOLDER, "min_duration": 7.0, "max_duration": 12.0, "vad_threshold": -40.0}
-    run.await_job(run.ask("POST", "/training/dataset/segment", json=asked)["job_id"], show)
-    files = run.ask("GET", "/training/dataset/files", params={"folder": FOLDER, "limit": 10_000})["files"]
+    run.follow(run.client.segment(FOLDER, min_duration=7.0, max_duration=12.0, vad_threshold=-40.0), show)
+    files = run.client.files(FOLDER, limit=10_000).files
     if not files:
         raise DemoFailed("Segmentation made no segments.")
-    lengths = [check_audio(_objects(run) / file["path"]).duration_seconds for file in files]
+    lengths = [check_audio(_objects(run) / file.path).duration_seconds for file in files]
     return f"{len(files)} segments of {min(lengths):.1f} to {max(lengths):.1f} s, {minutes(sum(lengths))} min in all", None
 
 
 def transcribe(run: Run, show: Bar) -> tuple[str, None]:
     """Has the segments transcribed."""
-    run.await_job(run.ask("POST", "/training/dataset/transcribe", json={"folder": FOLDER})["job_id"], show)
-    stats = run.ask("GET", "/training/dataset/stats", params={"folder": FOLDER})
-    return f"text for {stats['transcribed_percent']:.0f}% of {stats['files']} segments, in metadata.csv", None
+    run.follow(run.client.transcribe(FOLDER), show)
+    stats = run.client.stats(FOLDER)
+    return f"text for {stats.transcribed_percent:.0f}% of {stats.files} segments, in metadata.csv", None
 
 
 def train(run: Run, show: Bar) -> tuple[str, None]:
     """Fine-tunes the base model on the dataset."""
-    asked = {"model_name": MODEL_NAME, "dataset_folder": FOLDER, "epochs": EPOCHS, "batch_size": BATCH_SIZE}
-    if run.model == "tiny":
-        asked["learning_rate"] = STAND_IN_LEARNING_RATE
-    started = run.ask("POST", "/training/start", json=asked)
+    rate = STAND_IN_LEARNING_RATE if run.model == "tiny" else None
+    started = run.client.train(MODEL_NAME, FOLDER, epochs=EPOCHS, batch_size=BATCH_SIZE, learning_rate=rate)
 
-    def describe(_job: dict[str, Any]) -> str:
-        status = run.ask("GET", "/training/status")
-        loss = "" if status["loss"] is None else f", loss {status['loss']:.3f}"
-        return f"epoch {status['epoch']}/{status['total_epochs']}{loss}"
+    def describe(_job: Job) -> str:
+        status = run.client.training_status()
+        loss = "" if status.loss is None else f", loss {status.loss:.3f}"
+        return f"epoch {status.epoch}/{status.total_epochs}{loss}"
 
-    run.await_job(started["job_id"], show, describe)
-    status = run.ask("GET", "/training/status")
-    if (status["state"], status["progress"]) != ("completed", 100):
-        raise DemoFailed(f"Training ended as {status['state']} at {status['progress']}%.")
-    return f"{status['epoch']} epochs, loss {status['loss']:.3f}", None
+    run.follow(started, show, describe)
+    status = run.client.training_status()
+    if (status.state, status.progress) != ("completed", 100) or status.loss is None:
+        raise DemoFailed(f"Training ended as {status.state} at {status.progress}%.")
+    return f"{status.epoch} epochs, loss {status.loss:.3f}", None
 
 
 def watch(run: Run, _show: Bar) -> tuple[str, list[float]]:
     """Gets the loss of every step, draws it, and returns it."""
-    metrics = run.ask("GET", "/training/metrics", params={"model_name": MODEL_NAME})
-    series = metrics["series"]["loss"]
-    points = [(step, value) for step, value in zip(series["steps"], series["values"], strict=True) if value is not None]
+    series = run.client.metrics(MODEL_NAME).series["loss"]
+    points = [(step, value) for step, value in zip(series.steps, series.values, strict=True) if value is not None]
     losses = [value for _, value in points]
     plot_loss(run.output / "loss.png", [step for step, _ in points], losses)
-    lines = run.ask("GET", "/training/logs")["logs"].splitlines()
+    lines = run.client.training_logs().logs.splitlines()
     return f"{len(points)} points of the loss, {len(lines)} lines of log", losses
 
 
 def checkpoints(run: Run, _show: Bar) -> tuple[str, str]:
     """Lists the checkpoints; returns the key of the newest."""
-    listed = run.ask("GET", "/training/checkpoints", params={"model_name": MODEL_NAME})
+    listed = run.client.checkpoints(MODEL_NAME)
     if not listed:
         raise DemoFailed("Training left no checkpoint.")
     newest = listed[0]
-    return f"{len(listed)}, the newest {newest['name']} ({newest['size_mb']:.2f} MB)", newest["path"]
+    return f"{len(listed)}, the newest {newest.name} ({newest.size_mb:.2f} MB)", newest.path
 
 
 def load(run: Run, _show: Bar, checkpoint: str) -> tuple[str, None]:
     """Loads a checkpoint."""
-    loaded = run.ask("POST", "/training/checkpoints/load", params={"checkpoint_path": checkpoint})
-    return f"{Path(loaded['checkpoint']).name} is ready to speak", None
+    loaded = run.client.load_checkpoint(checkpoint)
+    return f"{Path(loaded.checkpoint).name} is ready to speak", None
 
 
 def synthesize(run: Run, _show: Bar, checkpoint: str) -> tuple[str, AudioFacts]:
     """Says a sentence with a checkpoint."""
-    asked = {"checkpoint": checkpoint, "text": SAY, "temperature": 0.7, "speed": 1.0}
-    facts = _fetch(run, run.ask("POST", "/training/inference/synthesize", json=asked)["audio_url"])
+    facts = _fetch(run, run.client.synthesize(SAY, checkpoint, temperature=0.7, speed=1.0).audio_url)
     return str(facts), facts
 
 
 def compare(run: Run, _show: Bar, checkpoint: str) -> tuple[str, list[AudioFacts]]:
     """Says it with the base model and the checkpoint, and gets the scores of both."""
-    made = run.ask("POST", "/training/inference/ab-test", json={"checkpoint": checkpoint, "text": SAY})
+    made = run.client.ab_test(checkpoint, SAY)
     scores = (
-        f"similarity {made['similarity']:.1f} (base {made['base_similarity']:.1f}), "
-        f"MFCC score {made['mfcc_score']:.1f} (base {made['base_mfcc_score']:.1f}), of 100"
+        f"similarity {made.similarity:.1f} (base {made.base_similarity:.1f}), "
+        f"MFCC score {made.mfcc_score:.1f} (base {made.base_mfcc_score:.1f}), of 100"
     )
-    return scores, [_fetch(run, made["finetuned_audio"]), _fetch(run, made["base_audio"])]
+    return scores, [_fetch(run, made.finetuned_audio), _fetch(run, made.base_audio)]
 
 
 def _fetch(run: Run, url: str) -> AudioFacts:
     """Downloads an audio file as a user would, and checks what is in it."""
-    path = run.output / "audio" / url.rpartition("/")[2]
-    answer = run.client.get(url)
-    if answer.status_code != httpx.codes.OK:
-        raise DemoFailed(f"GET {url} answered {answer.status_code}.")
-    path.write_bytes(answer.content)
-    return check_audio(path)
+    return check_audio(run.client.save(url, run.output / "audio" / url.rpartition("/")[2]))
 
 
 def _objects(run: Run) -> Path:

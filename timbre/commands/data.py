@@ -1,0 +1,150 @@
+"""`timbre datasets`, `download`, `upload`, `segment`, `transcribe`: from recordings to segments with transcripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from timbre.commands.session import FAILED, AsJson, Folder, NoWait, Session, Token, Url, dataset, session
+
+if TYPE_CHECKING:
+    from rich.table import Column
+
+    from gateway.schemas.jobs import Job
+
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def datasets(url: Url = None, token: Token = None, as_json: AsJson = False) -> None:
+    """List the datasets and how far each has come."""
+    from rich.table import Table
+
+    with session(url, token, as_json) as now:
+        found = now.client.datasets()
+        table = Table("Dataset", *(_right(name) for name in ("Recordings", "Segments", "Hours", "Transcribed", "To check")))
+        for one in found.datasets:
+            figures = (one.sources, one.files, f"{one.total_hours:.2f}", f"{one.transcribed_percent:.0f} %", one.flagged)
+            table.add_row(one.folder, *map(str, figures))
+        now.show(found, table if found.datasets else "There is none yet: timbre upload NAME FILE makes the first.")
+
+
+def download(
+    folder: Folder,
+    urls: Annotated[list[str], typer.Argument(help="Pages with a recording: YouTube's hosts are allowed by default.")],
+    no_wait: NoWait = False,
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download the audio of videos into a dataset."""
+    with session(url, token, as_json) as now:
+        now.follow(now.client.download(dataset(folder), urls), "Download", wait=not no_wait, made=made_by)
+
+
+def upload(
+    folder: Folder,
+    files: Annotated[list[Path], typer.Argument(help="Recordings in any format that ffmpeg reads, or an LJSpeech archive.")],
+    language: Annotated[str, typer.Option(help="Language of an archive's transcripts.")] = "pt",
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload recordings of your own, or LJSpeech archives (zip, tar)."""
+    missing = [file for file in files if not file.is_file()]
+    if missing:
+        raise typer.BadParameter(f"There is no file {missing[0]}.", param_hint="FILES")
+    with session(url, token, as_json) as now:
+        archives = [file for file in files if file.name.lower().endswith(_ARCHIVES)]
+        recordings = [file for file in files if file not in archives]
+        if recordings:
+            _upload_recordings(now, dataset(folder), recordings)
+        for archive in archives:
+            from timbre.demo.show import bar
+
+            with bar(now.console, archive.name) as show:
+                handle = now.client.import_archive(
+                    dataset(folder), archive, language=language, progress=lambda done, total: show(done / (total or done))
+                )
+            now.follow(handle, "Import", wait=True, made=made_by)
+
+
+def segment(
+    folder: Folder,
+    min_duration: Annotated[float | None, typer.Option(help="Shortest segment in seconds, 3 to 15. Default: 7.")] = None,
+    max_duration: Annotated[float | None, typer.Option(help="Longest segment in seconds, 5 to 20. Default: 12.")] = None,
+    vad_threshold: Annotated[float | None, typer.Option(help="What counts as speech, -60 to -20 dB. Default: -40.")] = None,
+    no_wait: NoWait = False,
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cut the recordings of a dataset into segments at pauses."""
+    with session(url, token, as_json) as now:
+        knobs = {"min_duration": min_duration, "max_duration": max_duration, "vad_threshold": vad_threshold}
+        now.follow(now.client.segment(dataset(folder), **knobs), "Segment", wait=not no_wait, made=made_by)
+
+
+def transcribe(
+    folder: Folder,
+    language: Annotated[str | None, typer.Option(help="Language that is spoken. Default: pt.")] = None,
+    model: Annotated[str | None, typer.Option(help="Whisper model. Default: the server's.")] = None,
+    force: Annotated[bool, typer.Option(help="Also what has a transcript, unless a person edited it.")] = False,
+    no_wait: NoWait = False,
+    url: Url = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write down what is said in the segments of a dataset."""
+    with session(url, token, as_json) as now:
+        started = now.client.transcribe(dataset(folder), language=language, model=model, force=force)
+        now.follow(started, "Transcribe", wait=not no_wait, made=made_by)
+
+
+def _upload_recordings(now: Session, folder: str, files: list[Path]) -> None:
+    """Sends files one after the other; one that is refused does not keep the others.
+
+    Raises:
+        typer.Exit: At least one was refused.
+    """
+    from gateway.schemas.dataset import Uploaded, UploadedFile
+    from timbre import errors
+    from timbre.demo.show import bar, minutes
+
+    results: list[UploadedFile] = []
+    for file in files:
+        try:
+            with bar(now.console, file.name) as show:
+                sent = now.client.upload(folder, file, progress=lambda done, total: show(done / (total or done or 1)))
+            results += sent.files
+        except (errors.NotFound, errors.BadRequest, errors.InvalidArgument, errors.TooLarge) as error:
+            results.append(UploadedFile(name=file.name, status="failed", detail=error.detail))
+    lines = [f"  {one.name}: {one.detail or f'{one.status}, {minutes(one.duration or 0)} min, {one.path}'}" for one in results]
+    now.show(Uploaded(folder=folder, files=results), "\n".join(lines))
+    if any(one.status == "failed" for one in results):
+        raise typer.Exit(FAILED)
+
+
+def made_by(job: Job) -> str:
+    """Says what a job on a dataset has made, and what it could not do, a line each."""
+    result = job.result or {}
+    count = {
+        "dataset.download": "{stored} stored, {present} there already, {failed} failed",
+        "dataset.segment": "{segments} segments, {hours:.2f} h",
+        "dataset.transcribe": "{transcribed} transcribed, {skipped} had a transcript already",
+        "dataset.import": "{imported} imported, {present} there already",
+    }[job.kind].format(**result)
+    if job.kind == "dataset.download":
+        troubles = [f"{video['url']}: {video['detail']}" for video in result["videos"] if video["status"] == "failed"]
+    elif job.kind == "dataset.import":
+        troubles = list(map(str, result["problems"]))
+    else:
+        troubles = [f"{name}: {reason}" for name, reason in result["failed"].items()]
+    return "\n  ".join([count, *troubles])
+
+
+def _right(name: str) -> Column:
+    from rich.table import Column
+
+    return Column(name, justify="right")
