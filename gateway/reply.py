@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Se
 from contextlib import aclosing
 from typing import Annotated, TypeVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, Header, Request
 from fastapi.responses import Response, StreamingResponse
 from google.protobuf.message import Message
 from pydantic import TypeAdapter
@@ -97,3 +97,14 @@ async def _services(request: Request) -> Backends:
 
 Services = Annotated[Backends, Depends(_services)]
 """The services behind the gateway, as a parameter of a handler."""
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[!-~]{1,200}$",
+        description="A text of your choice, new with each request. Sent again with the same request, within a day, it gets the "
+        "job that was started the first time: so a request whose answer was lost can be repeated.",
+    ),
+]
+"""Makes it safe to repeat a request for work whose answer was lost."""

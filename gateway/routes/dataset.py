@@ -9,9 +9,9 @@ from fastapi.responses import Response
 from timbre.dataset.v1 import dataset_pb2
 
 from gateway import translate, uploads
-from gateway.reply import Services, reply, services_of
+from gateway.reply import IdempotencyKey, Services, reply, services_of
 from gateway.schemas import dataset
-from gateway.schemas.fields import IdempotencyKey, Offset, Text
+from gateway.schemas.fields import Offset, Text
 from gateway.schemas.problem import problems
 
 router = APIRouter(prefix="/training", tags=["Dataset"])

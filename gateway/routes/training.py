@@ -9,9 +9,9 @@ from fastapi.responses import Response
 from timbre.trainer.v1 import trainer_pb2
 
 from gateway import translate
-from gateway.reply import Services, reply, services_of
+from gateway.reply import IdempotencyKey, Services, reply, services_of
 from gateway.schemas import training
-from gateway.schemas.fields import IdempotencyKey, Text
+from gateway.schemas.fields import Text
 from gateway.schemas.problem import problems
 
 router = APIRouter(prefix="/training", tags=["Training"])

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Header
 from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, StrictBool, WrapValidator
 from pydantic_core import PydanticCustomError, core_schema
 
@@ -125,17 +124,6 @@ Speech = Annotated[
 ]
 Offset = Annotated[int, Number(0, 2**31 - 1, whole=True, from_text=True)]
 Seed = Annotated[int, Number(0, 2**53 - 1, whole=True)]
-
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        pattern=r"^[!-~]{1,200}$",
-        description="A text of your choice, new with each request. Sent again with the same request, within a day, it gets the "
-        "job that was started the first time: so a request whose answer was lost can be repeated.",
-    ),
-]
 
 
 def shown(value: Any) -> str:

@@ -108,6 +108,8 @@ def test_the_gateway_starts_with_nothing_but_what_its_image_holds(tmp_path: Path
         f"import sys, runpy; sys.path[:0] = {[str(program), str(packages)]!r}; runpy.run_module('gateway', run_name='__main__')"
     )
     settings = {"TIMBRE_DATA_DIR": str(tmp_path / "data"), "TIMBRE_PORT": str(port), "TIMBRE_METRICS_LISTEN": "127.0.0.1:0"}
+    nobody = f"127.0.0.1:{free_port()}"
+    settings |= {f"TIMBRE_{name}_ADDRESS": nobody for name in ("DATASET", "TRAINER", "INFERENCE")}
     # -S: without the packages of this environment
     command = [sys.executable, "-S", "-c", code]
     with subprocess.Popen(command, env={"PATH": os.environ["PATH"], **settings}, cwd=tmp_path) as process:
