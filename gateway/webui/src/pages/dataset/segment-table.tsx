@@ -128,6 +128,8 @@ export function SegmentTable(props: TableProps) {
     event.preventDefault();
   };
 
+  const items = virtual.getVirtualItems();
+  const inView = items.some((one) => one.index === active);
   const heading = (name: Filter["sort"], label: string, className: string) => (
     <div role="columnheader" className={className} aria-sort={sort === name ? (down ? "descending" : "ascending") : "none"}>
       <button type="button" onClick={() => props.onSort(name)}>
@@ -143,7 +145,7 @@ export function SegmentTable(props: TableProps) {
       role="grid"
       tabIndex={0}
       aria-label={t.review.table}
-      aria-activedescendant={segments[active] ? `row-${segments[active].id}` : undefined}
+      aria-activedescendant={inView ? `row-${segments[active]?.id}` : undefined}
       onKeyDown={keydown}
       aria-rowcount={segments.length + 1}
       aria-colcount={8}
@@ -167,7 +169,7 @@ export function SegmentTable(props: TableProps) {
       </div>
       <div ref={scroller} className="segment-scroll" role="rowgroup">
         <div role="presentation" className="segment-space" style={{ height: virtual.getTotalSize() }}>
-          {virtual.getVirtualItems().map(({ index, start }) => {
+          {items.map(({ index, start }) => {
             const one = segments[index];
             if (!one) return null;
             return (
