@@ -162,8 +162,8 @@ export function SegmentTable(props: TableProps) {
           {COLUMNS.map((one) => (
             <Heading key={one.figure}>{heading(one.figure, t.review.short[one.figure], `${one.className} numeric`)}</Heading>
           ))}
-          <div role="columnheader" className="c-flags">
-            {t.review.flagsHead}
+          <div role="columnheader" className="c-exclude">
+            <span className="hidden-text">{t.review.exclude}</span>
           </div>
         </div>
       </div>
@@ -254,14 +254,24 @@ const Row = memo(function Row({ segment, index, top, active, playing, editing, c
           mayEdit={mayEdit}
           actions={actions}
         />
-        <Text
-          segment={segment}
-          index={index}
-          field="normalised"
-          editing={editing === "normalised"}
-          mayEdit={mayEdit}
-          actions={actions}
-        />
+        <div className="c-second">
+          <Text
+            segment={segment}
+            index={index}
+            field="normalised"
+            editing={editing === "normalised"}
+            mayEdit={mayEdit}
+            actions={actions}
+          />
+          {conflict && <Badge tone="bad">{t.review.conflict}</Badge>}
+          {segment.edited && <Badge tone="accent">{t.review.edited}</Badge>}
+          {segment.flags.slice(0, 2).map((one) => (
+            <Badge key={one} tone="warn" title={t.flags[one as keyof typeof t.flags] ?? one}>
+              {t.flagNames[one as keyof typeof t.flagNames] ?? one}
+            </Badge>
+          ))}
+          {segment.flags.length > 2 && <Badge tone="warn">+{segment.flags.length - 2}</Badge>}
+        </div>
       </div>
       <div role="gridcell" className="c-duration numeric">
         {figure(segment.duration_s, 1)}
@@ -275,15 +285,7 @@ const Row = memo(function Row({ segment, index, top, active, playing, editing, c
       <div role="gridcell" className="c-loudness numeric">
         {figure(segment.loudness, 1)}
       </div>
-      <div role="gridcell" className="c-flags">
-        {conflict && <Badge tone="bad">{t.review.conflict}</Badge>}
-        {segment.edited && <Badge tone="accent">{t.review.edited}</Badge>}
-        {segment.flags.slice(0, 2).map((one) => (
-          <Badge key={one} tone="warn" title={t.flags[one as keyof typeof t.flags] ?? one}>
-            {t.flagNames[one as keyof typeof t.flagNames] ?? one}
-          </Badge>
-        ))}
-        {segment.flags.length > 2 && <Badge tone="warn">+{segment.flags.length - 2}</Badge>}
+      <div role="gridcell" className="c-exclude">
         <button
           type="button"
           className="exclude"
