@@ -34,6 +34,7 @@ export default function Dataset() {
 
   return (
     <Page
+      wide
       title={bareName(folder)}
       actions={
         <>

@@ -11,7 +11,6 @@ interface HistogramProps {
   /** Bounds of what is looked at; dragging over the plot sets them, a double click takes them away. */
   range: readonly [number | null, number | null];
   onRange: (low: number | null, high: number | null) => void;
-  digits: number;
   bins?: number;
 }
 
@@ -32,7 +31,7 @@ function count(values: number[], bins: number): { edges: number[]; counts: numbe
 }
 
 /** How a figure is distributed over the segments, and a way to pick a part of it. */
-export default function Histogram({ values, name, range, onRange, digits, bins = 24 }: HistogramProps) {
+export default function Histogram({ values, name, range, onRange, bins = 24 }: HistogramProps) {
   const { f } = useSpoken();
   const { dark } = useTheme();
   const box = useRef<HTMLDivElement>(null);
@@ -59,7 +58,7 @@ export default function Histogram({ values, name, range, onRange, digits, bins =
     const options: uPlot.Options = {
       width: parent.clientWidth || 240,
       height: 112,
-      padding: [8, 4, 0, 4],
+      padding: [8, 14, 0, 14],
       scales: { x: { time: false }, y: { range: (_, __, most) => [0, most * 1.05] } },
       axes: [
         {
@@ -69,7 +68,7 @@ export default function Histogram({ values, name, range, onRange, digits, bins =
           gap: 3,
           grid: { show: false },
           ticks: { show: false },
-          values: (_, ticks) => ticks.map((one) => f.number(one, digits)),
+          values: (_, ticks, __, ___, step) => ticks.map((one) => f.number(one, step < 0.1 ? 2 : step < 1 ? 1 : 0)),
         },
         { show: false },
       ],
@@ -108,7 +107,7 @@ export default function Histogram({ values, name, range, onRange, digits, bins =
       parent.removeEventListener("dblclick", clear);
       made.destroy();
     };
-  }, [values, bins, low, high, dark, f, digits]);
+  }, [values, bins, low, high, dark, f]);
 
   return <div ref={box} className="plot histogram" role="img" aria-label={name} />;
 }

@@ -40,14 +40,16 @@ export function Page({
   lead,
   actions,
   children,
+  wide = false,
 }: {
   title: ReactNode;
   lead?: ReactNode;
   actions?: ReactNode;
   children: ReactNode;
+  wide?: boolean;
 }) {
   return (
-    <div className="page">
+    <div className={wide ? "page wide" : "page"}>
       <header className="page-head">
         <div>
           <h1>{title}</h1>

@@ -100,7 +100,7 @@ export function Log({ id, ended }: { id: string; ended: boolean }) {
           value={search}
           onChange={(event) => setSearch(event.target.value)}
         />
-        <span className="muted small numeric" role="status">
+        <span className="muted small numeric nowrap" role="status">
           {t.jobs.lines(f.number(shown.length))}
         </span>
       </div>

@@ -18,7 +18,6 @@ import { type Editing, SegmentTable } from "./segment-table";
 import "./review.css";
 
 const Histogram = lazy(() => import("../../plots/histogram"));
-const DIGITS: Record<Figure, number> = { duration: 0, confidence: 1, rate: 0, loudness: 0 };
 
 /** The review: every segment of a dataset, to be heard, read, corrected and left out, by keyboard alone if one likes. */
 export default function Review({ folder }: { folder: string }) {
@@ -103,7 +102,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
           <Link href={`${datasetPath(folder)}/segment`}>{t.transcribe.title}</Link>
         </Note>
       )}
-      <details className="card distributions" open>
+      <details className="card distributions" open={innerWidth > 860}>
         <summary>{t.review.distributions}</summary>
         <div className="histograms">
           {FIGURES.map((figure) => (
@@ -282,7 +281,6 @@ function Distribution({ figure, segments, range, onRange }: DistributionProps) {
             values={values}
             name={t.review.distributionOf(t.review.figures[figure])}
             range={range}
-            digits={DIGITS[figure]}
             onRange={(a, b) => onRange([a, b])}
           />
         </Suspense>

@@ -128,6 +128,8 @@ export function SegmentTable(props: TableProps) {
     event.preventDefault();
   };
 
+  const items = virtual.getVirtualItems();
+  const inView = items.some((one) => one.index === active);
   const heading = (name: Filter["sort"], label: string, className: string) => (
     <div role="columnheader" className={className} aria-sort={sort === name ? (down ? "descending" : "ascending") : "none"}>
       <button type="button" onClick={() => props.onSort(name)}>
@@ -143,7 +145,7 @@ export function SegmentTable(props: TableProps) {
       role="grid"
       tabIndex={0}
       aria-label={t.review.table}
-      aria-activedescendant={segments[active] ? `row-${segments[active].id}` : undefined}
+      aria-activedescendant={inView ? `row-${segments[active]?.id}` : undefined}
       onKeyDown={keydown}
       aria-rowcount={segments.length + 1}
       aria-colcount={8}
@@ -160,14 +162,14 @@ export function SegmentTable(props: TableProps) {
           {COLUMNS.map((one) => (
             <Heading key={one.figure}>{heading(one.figure, t.review.short[one.figure], `${one.className} numeric`)}</Heading>
           ))}
-          <div role="columnheader" className="c-flags">
-            {t.review.flagsHead}
+          <div role="columnheader" className="c-exclude">
+            <span className="hidden-text">{t.review.exclude}</span>
           </div>
         </div>
       </div>
       <div ref={scroller} className="segment-scroll" role="rowgroup">
         <div role="presentation" className="segment-space" style={{ height: virtual.getTotalSize() }}>
-          {virtual.getVirtualItems().map(({ index, start }) => {
+          {items.map(({ index, start }) => {
             const one = segments[index];
             if (!one) return null;
             return (
@@ -252,14 +254,24 @@ const Row = memo(function Row({ segment, index, top, active, playing, editing, c
           mayEdit={mayEdit}
           actions={actions}
         />
-        <Text
-          segment={segment}
-          index={index}
-          field="normalised"
-          editing={editing === "normalised"}
-          mayEdit={mayEdit}
-          actions={actions}
-        />
+        <div className="c-second">
+          <Text
+            segment={segment}
+            index={index}
+            field="normalised"
+            editing={editing === "normalised"}
+            mayEdit={mayEdit}
+            actions={actions}
+          />
+          {conflict && <Badge tone="bad">{t.review.conflict}</Badge>}
+          {segment.edited && <Badge tone="accent">{t.review.edited}</Badge>}
+          {segment.flags.slice(0, 2).map((one) => (
+            <Badge key={one} tone="warn" title={t.flags[one as keyof typeof t.flags] ?? one}>
+              {t.flagNames[one as keyof typeof t.flagNames] ?? one}
+            </Badge>
+          ))}
+          {segment.flags.length > 2 && <Badge tone="warn">+{segment.flags.length - 2}</Badge>}
+        </div>
       </div>
       <div role="gridcell" className="c-duration numeric">
         {figure(segment.duration_s, 1)}
@@ -273,15 +285,7 @@ const Row = memo(function Row({ segment, index, top, active, playing, editing, c
       <div role="gridcell" className="c-loudness numeric">
         {figure(segment.loudness, 1)}
       </div>
-      <div role="gridcell" className="c-flags">
-        {conflict && <Badge tone="bad">{t.review.conflict}</Badge>}
-        {segment.edited && <Badge tone="accent">{t.review.edited}</Badge>}
-        {segment.flags.slice(0, 2).map((one) => (
-          <Badge key={one} tone="warn" title={t.flags[one as keyof typeof t.flags] ?? one}>
-            {t.flagNames[one as keyof typeof t.flagNames] ?? one}
-          </Badge>
-        ))}
-        {segment.flags.length > 2 && <Badge tone="warn">+{segment.flags.length - 2}</Badge>}
+      <div role="gridcell" className="c-exclude">
         <button
           type="button"
           className="exclude"

@@ -158,7 +158,7 @@ export default function Segmenting({ folder }: { folder: string }) {
               <figure className="stack">
                 <figcaption className="small muted">{t.segment.lengths}</figcaption>
                 <Suspense>
-                  <Histogram values={lengths} name={t.segment.lengths} range={[null, null]} onRange={() => {}} digits={0} />
+                  <Histogram values={lengths} name={t.segment.lengths} range={[null, null]} onRange={() => {}} />
                 </Suspense>
               </figure>
             )}

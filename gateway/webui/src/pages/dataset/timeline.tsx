@@ -115,11 +115,6 @@ export function Timeline({ preview, threshold, audioUrl, name }: TimelineProps) 
             {f.clock(time, 1)} / {f.clock(preview.duration_s)}
           </span>
         </span>
-        <span className="legend-row small muted">
-          <span className="swatch speech">{t.segment.speech}</span>
-          <span className="swatch cut">{t.segment.cut}</span>
-          <span className="swatch forced">{t.segment.forced}</span>
-        </span>
         <select
           aria-label={t.segment.zoom}
           className="zoom"
@@ -133,6 +128,11 @@ export function Timeline({ preview, threshold, audioUrl, name }: TimelineProps) 
           ))}
         </select>
       </div>
+      <p className="legend-row small muted">
+        <span className="swatch speech">{t.segment.speech}</span>
+        <span className="swatch cut">{t.segment.cut}</span>
+        <span className="swatch forced">{t.segment.forced}</span>
+      </p>
       {/* biome-ignore lint/a11y/useMediaCaption: speech that is to be transcribed has no captions yet */}
       <audio
         ref={audio}
@@ -180,6 +180,7 @@ function draw(
 
   // the waveform: the highest peak of each column
   const middle = WAVE / 2;
+  const loudest = Math.max(0.05, ...preview.peaks);
   pen.fillStyle = accent;
   const inside = columns(
     preview.segments.map((one) => [one.start_s, one.end_s]),
@@ -195,7 +196,7 @@ function draw(
       from + ((column + 1) / width) * shown,
       0,
     );
-    const height = Math.max(1, peak * (WAVE - 6));
+    const height = Math.max(1, (peak / loudest) * (WAVE - 6));
     pen.fillStyle = inside[column] ? accent : wave;
     pen.fillRect(column, middle - height / 2, 1, height);
   }
