@@ -1,12 +1,15 @@
-"""Speech shared by the tests, made once a session."""
+"""Speech, stand-in models and servers shared by the tests, made once a session."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
+from tests.servers import StoreAddress, postgres_server, s3_address, s3_server
 from timbre.demo.sentences import SENTENCES
 from timbre.demo.speech import Span, make_recording
 
@@ -41,3 +44,32 @@ def whisper_standin(model_cache: Path) -> Path:
 
     resolve_whisper("tiny-demo", model_cache)
     return model_cache
+
+
+@pytest.fixture(scope="session")
+def moto_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a moto server: the whole API with conditions, but no check of signatures."""
+    with s3_server("moto", tmp_path_factory.mktemp("moto")) as port:
+        yield port
+
+
+@pytest.fixture(scope="session")
+def nanio_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a nanio server: checks signatures and digests, but knows no conditional writes."""
+    with s3_server("nanio", tmp_path_factory.mktemp("nanio")) as port:
+        yield port
+
+
+@pytest.fixture(params=["folder", "moto", "nanio"])
+def store_address(request: pytest.FixtureRequest, tmp_path: Path) -> StoreAddress:
+    """An empty store of each kind in turn."""
+    if request.param == "folder":
+        return StoreAddress("folder", (tmp_path / "objects").as_uri(), None)
+    return s3_address(request.param, request.getfixturevalue(f"{request.param}_port"))
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
+    """A PostgreSQL server for this session."""
+    with postgres_server(tmp_path_factory.mktemp("run")) as url:
+        yield url

@@ -6,10 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.conftest import moto_endpoint, nanio_endpoint, store_address
 from timbre.demo.sentences import SENTENCES
-
-__all__ = ["moto_endpoint", "nanio_endpoint", "poor_standin", "store_address"]
 
 
 @pytest.fixture(scope="session")

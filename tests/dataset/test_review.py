@@ -33,7 +33,7 @@ from services.runtime.errors import InvalidArgument
 from services.runtime.jobs import JobQueue
 from services.runtime.store import ObjectStore
 from tests.dataset.dying import killed_at
-from tests.runtime.conftest import StoreAddress
+from tests.servers import StoreAddress
 
 FOLDER = "datasets/voice"
 

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import sqlalchemy as sa
 
 from tests.e2e.stack import Stack
-from tests.servers import ACCESS_KEY, SECRET_KEY, new_database, postgres_server, s3_address, s3_server
+from tests.servers import ACCESS_KEY, SECRET_KEY, new_database, s3_address
 from timbre.demo.sentences import SENTENCES
 from timbre.demo.speech import make_recording
 from timbre.demo.stack import web_server
@@ -31,20 +30,6 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sa.URL]:
-    """A PostgreSQL server."""
-    with postgres_server(tmp_path_factory.mktemp("run")) as url:
-        yield url
-
-
-@pytest.fixture(scope="session")
-def s3_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of an S3 server that checks signatures."""
-    with s3_server("nanio", tmp_path_factory.mktemp("s3")) as port:
-        yield port
-
-
 @pytest.fixture(scope="module")
 def stack(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, whisper_standin: Path
@@ -60,7 +45,7 @@ def stack(
         database = new_database(request.getfixturevalue("postgres"))
         state["TIMBRE_DATABASE_URL"] = database.render_as_string(hide_password=False)
     if kind == "cluster":
-        address = s3_address("nanio", request.getfixturevalue("s3_port"))
+        address = s3_address("nanio", request.getfixturevalue("nanio_port"))
         keys = {"TIMBRE_S3_ACCESS_KEY": ACCESS_KEY, "TIMBRE_S3_SECRET_KEY": SECRET_KEY}
         state |= {"TIMBRE_STORAGE_URL": address.url, **keys}
     running = Stack(
