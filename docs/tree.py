@@ -48,6 +48,7 @@ DESCRIBED = {
     "benchmarks/": "one script a question; each prints a ratio against its peer",
     "docs/architecture.md": "how it is built, and how to add to it",
     "docs/images/": "pictures of the web page",
+    "docs/programs.md": "from programs: the command line, Python, OpenAI's speech API, gRPC",
     "docs/operations.md": "every setting; from nothing to a running cluster; what to do when something fails",
     "gateway/": "the HTTP API, over gRPC",
     "gateway/routes/": "one file a resource",

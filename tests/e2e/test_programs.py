@@ -43,6 +43,7 @@ def here(text: str, stack: Stack, media: str) -> str:
     """An example with the addresses of this stack."""
     where = addresses(stack)
     text = text.replace("127.0.0.1:50051", where["dataset"]).replace("127.0.0.1:50052", where["trainer"])
+    text = text.replace("localhost:8000", f"127.0.0.1:{stack.port}")
     return text.replace("https://youtube.com/watch?v=VIDEO_ID", f"{media}/voice-1.wav")
 
 
@@ -111,11 +112,12 @@ def test_the_python_examples_work(made: Path, shell: Shell, stack: Stack, media:
     for example in blocks("python"):
         ours = here(example, stack, media).replace('"my_voice_model"', '"my_second_model"')
         answers.append(shell.run(sys.executable, "-c", ours).stdout)
-    client, asynchronous, direct = answers
+    client, asynchronous, _, direct = answers
     assert "existed" in client
     assert "%" in client
     assert (shell.folder / "speech.wav").stat().st_size > 5_000
     assert "Ended(state='succeeded')" in asynchronous
+    assert (shell.folder / "bom-dia.mp3").stat().st_size > 1_000
     assert re.fullmatch(r"\d+ segments\n", direct)
 
 
