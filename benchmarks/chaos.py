@@ -172,12 +172,14 @@ class Faults:
     Attributes:
         made: What is disturbed.
         every: Seconds between two kills, on average.
+        seconds: How long it goes on at most, so that the benchmark ends on a slow machine, too.
         killed: What was killed, by what it was.
         timeline: The same, in order and in words.
     """
 
     made: Cluster
     every: float
+    seconds: float
     seed: int
     killed: Counter[str] = field(default_factory=Counter)
     timeline: list[str] = field(default_factory=list)
@@ -197,7 +199,7 @@ class Faults:
     def _run(self, done: threading.Event) -> None:
         chance, began = random.Random(self.seed), time.monotonic()
         down: list[tuple[float, Replica]] = []
-        while not done.wait(chance.uniform(0.5, 1.5) * self.every):
+        while not done.wait(chance.uniform(0.5, 1.5) * self.every) and time.monotonic() - began < self.seconds:
             for at, replica in list(down):
                 if time.monotonic() > at:
                     replica.start()
@@ -304,7 +306,7 @@ def leftovers(made: Cluster) -> list[str]:
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def run(folder: Path, datasets: int, trainings: int, every: float, seed: int) -> bool:
+def run(folder: Path, datasets: int, trainings: int, every: float, seconds: float, seed: int) -> bool:
     """Runs the benchmark; returns whether all was well."""
     cache = Path(os.environ.get("TIMBRE_CACHE_DIR") or ".timbre/cache").absolute()
     resolve_base("tiny", cache)
@@ -322,7 +324,7 @@ def run(folder: Path, datasets: int, trainings: int, every: float, seed: int) ->
         train(client, expected, "datasets/undisturbed", "undisturbed")
         say(f"undisturbed: {len(expected.rows)} segments, {len(expected.losses)} steps, {time.monotonic() - began:.0f} s")
 
-        faults, began, calm = Faults(made, every, seed), time.monotonic(), len(client.troubles)
+        faults, began, calm = Faults(made, every, seconds, seed), time.monotonic(), len(client.troubles)
         followers: list[Follower] = []
         with faults.running(), ThreadPoolExecutor(datasets + trainings) as pool:
             names = [f"datasets/disturbed-{number}" for number in range(1, datasets + 1)]
@@ -402,6 +404,7 @@ def main() -> int:
     parser.add_argument("--datasets", type=int, default=3)
     parser.add_argument("--trainings", type=int, default=1)
     parser.add_argument("--every", type=float, default=4.0, help="seconds between two kills")
+    parser.add_argument("--seconds", type=float, default=180.0, help="how long processes are killed at most")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="where logs are kept; by default nowhere")
     options = parser.parse_args()
@@ -410,7 +413,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="timbre-chaos-") as folder:
         Path(folder).chmod(0o755)
         place = options.keep or Path(folder) / "run"
-        return 0 if run(place, options.datasets, options.trainings, options.every, options.seed) else 1
+        return 0 if run(place, options.datasets, options.trainings, options.every, options.seconds, options.seed) else 1
 
 
 if __name__ == "__main__":
