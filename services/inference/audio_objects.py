@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -42,20 +42,26 @@ def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample
         The keys, in the order of the recordings.
     """
     wavs = [(name, to_wav(samples, sample_rate)) for name, samples in recordings.items()]
-    ending = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     while True:
-        keys: list[str] = []
-        try:
-            for name, wav in wavs:
-                key = f"{name}_{ending}.wav"
-                store.create(key, wav, content_type="audio/wav")
-                keys.append(key)
-        except ObjectExists:
-            for key in keys:
-                store.delete(key)
-            ending = f"{datetime.now(UTC):%Y%m%d_%H%M%S_%f}"
-        else:
-            return keys
+        now = datetime.now(UTC)
+        # Of one moment both: with a later one's digits a name could stand before that of its second, which is yet to come.
+        for ending in (f"{now:%Y%m%d_%H%M%S}", f"{now:%Y%m%d_%H%M%S_%f}"):
+            if keys := _create_all(store, [(f"{name}_{ending}.wav", wav) for name, wav in wavs]):
+                return keys
+
+
+def _create_all(store: ObjectStore, objects: Sequence[tuple[str, bytes]]) -> list[str]:
+    """Writes objects, all or, where a name is taken, none; returns the keys of those written."""
+    keys: list[str] = []
+    try:
+        for key, wav in objects:
+            store.create(key, wav, content_type="audio/wav")
+            keys.append(key)
+    except ObjectExists:
+        for key in keys:
+            store.delete(key)
+        return []
+    return keys
 
 
 def keep_speech(store: ObjectStore, asked: SpeechRequest, spoken: Spoken) -> Utterance:
