@@ -231,6 +231,7 @@ export const en = {
     conflictTitle: "Somebody changed this segment before your edit arrived.",
     theirs: "Now it says",
     mine: "You wrote",
+    sentLater: "The server cannot be reached. Your edit is kept here and sent as soon as it can be; leave this page open.",
     takeMine: "Keep mine",
     takeTheirs: "Keep theirs",
     noise: "Speech over noise",

@@ -241,6 +241,7 @@ export const pt: Messages = {
     conflictTitle: "Alguém mudou este segmento antes que sua edição chegasse.",
     theirs: "Agora diz",
     mine: "Você escreveu",
+    sentLater: "O servidor não responde. Sua edição fica aqui e será enviada assim que possível; deixe esta página aberta.",
     takeMine: "Ficar com o meu",
     takeTheirs: "Ficar com o outro",
     noise: "Fala acima do ruído",
