@@ -262,7 +262,7 @@ export function Knob({ label, hint, unit, value, min, max, step, logarithmic, di
             value={Number.isFinite(value) ? value : ""}
             min={min}
             max={max}
-            step={logarithmic ? "any" : step}
+            step={Number.isInteger(step) ? 1 : "any"}
             disabled={disabled}
             aria-describedby={`${id}-hint`}
             aria-invalid={Boolean(error)}
