@@ -78,6 +78,7 @@ export const en = {
     heldOut: (loss: string) => `${loss} held-out`,
     best: "Best checkpoint",
     sampleOf: (name: string) => `latest sample of ${name}`,
+    earlier: "Earlier run",
     noSample: "Nothing said yet",
     name: "Name",
     nameHint: "Letters, digits, dots, hyphens and underscores.",

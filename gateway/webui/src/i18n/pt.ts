@@ -80,6 +80,7 @@ export const pt: Messages = {
     heldOut: (loss) => `${loss} na validação`,
     best: "Melhor checkpoint",
     sampleOf: (name) => `amostra mais recente de ${name}`,
+    earlier: "Treino anterior",
     noSample: "Ainda não falou",
     name: "Nome",
     nameHint: "Letras, algarismos, pontos, hifens e sublinhados.",
