@@ -125,7 +125,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) 
     """A stack that asks for tokens."""
     secret = "a secret of the tests, long enough to sign with"
     running = Stack(
-        tmp_path_factory.mktemp("guarded") / "data", {**settings, "TIMBRE_AUTH": "jwt", "TIMBRE_JWT_SECRET": secret}
+        tmp_path_factory.mktemp("guarded") / "data",
+        {**settings, "TIMBRE_AUTH": "jwt", "TIMBRE_JWT_SECRET": secret, "TIMBRE_JWT_LEEWAY_SECONDS": "0"},
     )
     running.start()
     yield running, RuntimeSettings(auth="jwt", jwt_secret=secret)  # type: ignore[arg-type]
@@ -190,7 +191,7 @@ def test_a_token_that_expires_leads_back_to_signing_in(open_window: Open, guarde
     page = window.page
     window.allowed = [r"401"]
     window.go()
-    seconds = 6.0
+    seconds = 10.0
     minted = time.monotonic()
     page.get_by_label("Token").fill(mint(settings, "eva", ["admin"], seconds))
     page.get_by_role("button", name="Sign in").click()
