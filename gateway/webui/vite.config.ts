@@ -24,6 +24,7 @@ function precompressed(): Plugin {
 export default defineConfig({
   base: "/webui/",
   plugins: [react(), precompressed()],
+  resolve: { alias: { worker_threads: join(import.meta.dirname, "src/audio/no-threads.ts") } },
   // Nothing is written into the page itself: its policy forbids inline scripts, styles and data.
   build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   // `npm run dev` beside `timbre serve`

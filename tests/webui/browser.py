@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, expect
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "artifacts" / "webui"
 AXE = ROOT / "gateway" / "webui" / "node_modules" / "axe-core" / "axe.min.js"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-WAIT_MILLISECONDS = 60_000  # the machine may be busy with something else
+WAIT_MILLISECONDS = 45_000  # the machine may be busy with something else
 
 _FLAGS = (
     "--no-sandbox",
@@ -26,7 +26,6 @@ _FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--autoplay-policy=no-user-gesture-required",
     "--mute-audio",
 )
 
@@ -90,6 +89,7 @@ def window(browser: Browser, url: str, **options: Any) -> Iterator[Window]:
     settings: dict[str, Any] = {"viewport": {"width": 1280, "height": 860}, "locale": "en-GB", "accept_downloads": True}
     context = browser.new_context(**(settings | options))
     context.set_default_timeout(WAIT_MILLISECONDS)
+    expect.set_options(timeout=WAIT_MILLISECONDS)
     try:
         yield tab(context, url)
     finally:

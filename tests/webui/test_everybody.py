@@ -38,7 +38,6 @@ def test_no_barriers_and_nothing_wider_than_the_window(open_window: Open, kind: 
     found: dict[str, Any] = {}
     for name, path in PLACES.items():
         window.go(path)
-        window.page.wait_for_load_state("networkidle") if name not in ("jobs",) else None
         expect(window.page.locator(".skeleton")).to_have_count(0)
         if name == "review":
             expect(window.page.locator(".segment-scroll [role=row]").first).to_be_visible()
@@ -50,6 +49,13 @@ def test_no_barriers_and_nothing_wider_than_the_window(open_window: Open, kind: 
         if window.overflow() > 0:
             found[f"{name} is too wide"] = window.overflow()
     assert found == {}
+
+
+def test_axe_sees_a_barrier(open_window: Open) -> None:
+    window = open_window()
+    window.go()
+    window.page.evaluate("document.querySelector('main').append(document.createElement('button'))")
+    assert [one for one in window.barriers() if "button-name" in one]
 
 
 def test_the_language_follows_the_browser_and_can_be_switched(open_window: Open) -> None:

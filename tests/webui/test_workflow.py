@@ -45,6 +45,10 @@ def heading(page: Page, name: str) -> Locator:
     return page.get_by_role("heading", name=name, level=1)
 
 
+def runs_of(page: Page) -> Locator:
+    return page.get_by_role("region", name="Runs").locator("tbody tr", has_text=MODEL)
+
+
 def test_a_dataset_begins_with_its_name(here: browsers.Window) -> None:
     page = here.page
     here.go()
@@ -309,7 +313,7 @@ def test_training_shows_its_estimate_and_its_loss(here: browsers.Window, stack: 
     here.shot("train-running")
     page.get_by_role("button", name="Stop and save").click()
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0, timeout=LONG)
-    expect(page.locator("tbody tr").first).to_contain_text("Stopped")
+    expect(runs_of(page).first).to_contain_text("Stopped")
 
 
 def test_training_continues_and_runs_are_compared(here: browsers.Window, stack: Stack) -> None:
@@ -318,7 +322,7 @@ def test_training_continues_and_runs_are_compared(here: browsers.Window, stack: 
     expect(page.get_by_text(f"{MODEL} has checkpoints already")).to_be_visible()
     page.get_by_role("radio", name=re.compile("Begin anew")).check()
     page.get_by_role("button", name="Start training").click()
-    runs = page.locator("tbody tr", has_text=MODEL)
+    runs = runs_of(page)
     expect(runs).to_have_count(2)
     expect(runs.first).to_contain_text("Done", timeout=LONG)
     runs.nth(1).get_by_role("checkbox").check()
@@ -414,7 +418,7 @@ def test_a_blind_comparison_is_voted_on(here: browsers.Window, stack: Stack) -> 
 def test_home_shows_where_the_voice_stands(here: browsers.Window) -> None:
     page = here.page
     here.go()
-    card = page.locator(".voice-card", has_text=MODEL)
+    card = page.locator(".voice-card", has=page.get_by_role("heading", name=MODEL, exact=True))
     expect(card).to_contain_text("Best checkpoint")
     expect(card.locator(".steps .done")).to_have_count(4)
     expect(card).to_contain_text(NAME)

@@ -16,6 +16,11 @@ export function datasetPath(folder: string): string {
   return `/datasets/${encodeURIComponent(bareName(folder))}`;
 }
 
+/** Whether a model is an earlier run that was moved aside when its training began anew. */
+export function isAside(model: string): boolean {
+  return /\.before-[0-9a-z]+$/.test(model);
+}
+
 /** `train/output/my_voice/checkpoints/checkpoint_epoch_100.pth` → `my_voice` */
 export function modelOf(checkpoint: string): string {
   return /^train\/output\/(.+)\/checkpoints\//.exec(checkpoint)?.[1] ?? checkpoint;

@@ -7,7 +7,7 @@ import { datasets, jobs, voices } from "../api/queries";
 import type { Dataset, Job, Voice } from "../api/schema";
 import { PlayButton } from "../audio/playback";
 import { useSpoken } from "../i18n";
-import { bareName, checkpointName, datasetPath, NAME_PATTERN } from "../names";
+import { bareName, checkpointName, datasetPath, isAside, NAME_PATTERN } from "../names";
 import { Badge, Button, Dialog, Empty, ErrorNote, Field, Page, Progress, Skeleton, StateBadge } from "../ui/basics";
 import { Icon } from "../ui/icons";
 import "./voices.css";
@@ -61,8 +61,9 @@ interface Pair {
 /** Each model beside the dataset it was trained on; datasets without one, and models whose dataset is gone, by themselves. */
 function paired(sets: Dataset[], models: Voice[]): Pair[] {
   const used = new Set(models.map((one) => one.dataset_folder));
+  const last = [...models].sort((a, b) => Number(isAside(a.name)) - Number(isAside(b.name)));
   return [
-    ...models.map((voice) => ({ voice, dataset: sets.find((one) => one.folder === voice.dataset_folder) })),
+    ...last.map((voice) => ({ voice, dataset: sets.find((one) => one.folder === voice.dataset_folder) })),
     ...sets.filter((one) => !used.has(one.folder)).map((dataset) => ({ dataset, voice: undefined })),
   ];
 }
@@ -84,6 +85,7 @@ function VoiceCard({ dataset, voice, running }: Pair & { running: Job | undefine
         <h2 className="truncate" title={name}>
           {name}
         </h2>
+        {voice && isAside(voice.name) && <Badge>{t.voices.earlier}</Badge>}
         {voice && voice.state !== "idle" && <StateBadge state={voice.state} />}
       </header>
       <ol className="steps" aria-label={t.voices.workflow}>

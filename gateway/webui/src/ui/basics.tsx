@@ -1,4 +1,4 @@
-import { type ButtonHTMLAttributes, type ReactNode, useEffect, useId, useRef } from "react";
+import { type ButtonHTMLAttributes, type CSSProperties, type ReactNode, useEffect, useId, useRef } from "react";
 import { unreachable } from "../api/client";
 import { type Scope, useMay } from "../api/may";
 import { useSpoken } from "../i18n";
@@ -248,6 +248,8 @@ export function Knob({ label, hint, unit, value, min, max, step, logarithmic, di
   const id = useId();
   const scale = logarithmic ? Math.log10 : (one: number) => one;
   const back = logarithmic ? (one: number) => Number((10 ** one).toPrecision(2)) : (one: number) => one;
+  const shown = scale(Number.isFinite(value) ? value : min);
+  const share = Math.min(1, Math.max(0, (shown - scale(min)) / (scale(max) - scale(min))));
   return (
     <div className="knob">
       <div className="knob-head">
@@ -260,7 +262,7 @@ export function Knob({ label, hint, unit, value, min, max, step, logarithmic, di
             value={Number.isFinite(value) ? value : ""}
             min={min}
             max={max}
-            step={logarithmic ? "any" : step}
+            step={Number.isInteger(step) ? 1 : "any"}
             disabled={disabled}
             aria-describedby={`${id}-hint`}
             aria-invalid={Boolean(error)}
@@ -273,7 +275,8 @@ export function Knob({ label, hint, unit, value, min, max, step, logarithmic, di
         type="range"
         tabIndex={-1}
         aria-hidden="true"
-        value={scale(Number.isFinite(value) ? value : min)}
+        style={{ "--share": `${100 * share}%` } as CSSProperties}
+        value={shown}
         min={scale(min)}
         max={scale(max)}
         step={logarithmic ? 0.01 : step}

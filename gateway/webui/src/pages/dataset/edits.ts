@@ -1,10 +1,12 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
-import { api, ask, Problem } from "../../api/client";
+import { api, ask, Problem, unreachable } from "../../api/client";
 import { keys, segments as segmentsQuery } from "../../api/queries";
 import type { Segment, SegmentChanged } from "../../api/schema";
 import { useSpoken } from "../../i18n";
 import { toast } from "../../ui/toasts";
+
+const RETRY_MILLISECONDS = 2000;
 
 export interface Change {
   transcript?: string;
@@ -60,21 +62,32 @@ export function useEdits(folder: string): Edits {
 
   const send = useCallback(
     async (id: string, change: Change, before: Segment) => {
-      const revision = current(id)?.revision ?? before.revision;
-      try {
-        const params = { path: { id }, query: { folder } };
-        const now = await ask(api.PATCH("/training/dataset/segments/{id}", { params, body: { ...change, revision } }));
-        replace(id, () => now);
-        client.invalidateQueries({ queryKey: keys.datasets });
-      } catch (error) {
-        if (error instanceof Problem && error.status === 409 && error.body.segment) {
-          const theirs = (error.body as unknown as SegmentChanged).segment;
-          replace(id, () => theirs);
-          setConflicts((all) => new Map(all).set(id, { mine: change, theirs }));
+      const params = { path: { id }, query: { folder } };
+      for (let attempt = 0; ; attempt++) {
+        const revision = current(id)?.revision ?? before.revision;
+        try {
+          const now = await ask(api.PATCH("/training/dataset/segments/{id}", { params, body: { ...change, revision } }));
+          replace(id, () => now);
+          client.invalidateQueries({ queryKey: keys.datasets });
+          return;
+        } catch (error) {
+          if (unreachable(error)) {
+            // it stays as it is shown, and is sent again until it arrives
+            if (attempt === 0) toast(t.review.sentLater, { bad: true });
+            await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
+            continue;
+          }
+          if (error instanceof Problem && error.status === 409 && error.body.segment) {
+            const theirs = (error.body as unknown as SegmentChanged).segment;
+            replace(id, () => theirs);
+            // one that arrived although its answer did not is no conflict
+            if (!says(theirs, change)) setConflicts((all) => new Map(all).set(id, { mine: change, theirs }));
+            return;
+          }
+          replace(id, (now) => ({ ...before, revision: now.revision }));
+          toast(error instanceof Problem ? error.message : t.common.unreachable, { bad: true });
           return;
         }
-        replace(id, (now) => ({ ...before, revision: now.revision }));
-        toast(error instanceof Problem ? error.message : t.common.unreachable, { bad: true });
       }
     },
     [client, current, folder, replace, t],
@@ -186,4 +199,8 @@ function inverse(segment: Segment, change: Change): Change {
   if (change.transcript !== undefined) before.transcript = segment.transcript ?? "";
   if (change.transcript !== undefined || change.normalised !== undefined) before.normalised = segment.normalised ?? "";
   return before;
+}
+
+function says(segment: Segment, change: Change): boolean {
+  return (Object.keys(change) as (keyof Change)[]).every((field) => segment[field] === change[field]);
 }

@@ -210,7 +210,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
             onSelect={(to) => select(to, false)}
             onNext={() => select(index + 1, autoplay)}
             onPlay={(at) => {
-              if (at === index) wave.current?.toggle();
+              if (at === index && playing) wave.current?.toggle();
               else select(at, true);
             }}
             onEditing={setEditing}
