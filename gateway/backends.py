@@ -109,13 +109,21 @@ class Backends:
     jobs: tuple[JobsServiceAsyncStub, ...]
     health: dict[str, Any] = field(default_factory=dict)
 
-    async def call(self, method: Method[RequestT, ReplyT], request: RequestT, timeout: float | None = None) -> ReplyT:
+    async def call(
+        self,
+        method: Method[RequestT, ReplyT],
+        request: RequestT,
+        timeout: float | None = None,
+        *,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> ReplyT:
         """Calls a method with a deadline and the id of the HTTP request.
 
         Args:
             method: A unary method of one of the stubs.
             request: What to ask.
             timeout: Deadline in seconds; by default the settings' for quick calls.
+            metadata: What goes along besides what goes with every call.
 
         Raises:
             CallFailed: The service answered with an error, or not at all.
@@ -123,7 +131,7 @@ class Backends:
         timeout = timeout or self.settings.call_timeout_seconds
         audit.note(request)
         try:
-            reply = await method(request, timeout=timeout, metadata=call_metadata())
+            reply = await method(request, timeout=timeout, metadata=(*call_metadata(), *metadata))
             audit.note(reply)
             return reply
         except grpc.aio.AioRpcError as error:
@@ -140,12 +148,7 @@ class Backends:
         Raises:
             CallFailed: The service answered with an error, or not at all.
         """
-        timeout = self.settings.call_timeout_seconds
-        metadata = (*call_metadata(), (IDEMPOTENCY_KEY, key or secrets.token_hex(16)))
-        try:
-            return await method(request, timeout=timeout, metadata=metadata)
-        except grpc.aio.AioRpcError as error:
-            raise CallFailed(service_of(request), error, timeout) from error
+        return await self.call(method, request, metadata=((IDEMPOTENCY_KEY, key or secrets.token_hex(16)),))
 
     async def stream(self, method: StreamMethod[RequestT, ReplyT], request: RequestT) -> AsyncIterator[ReplyT]:
         """Calls a method that answers with a stream; returns once the first message is there.

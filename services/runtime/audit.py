@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from functools import lru_cache
 
+from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
 
 from services.runtime.auth import caller
@@ -15,10 +18,9 @@ from services.runtime.auth import caller
 AUDIT = "timbre.audit"
 """The logger; it writes whatever TIMBRE_LOG_LEVEL says."""
 
-_READS = ("Get", "List", "Watch")
-
 _OBJECTS = (
     *("folder", "dataset_folder", "filename", "source", "segment", "segment_id", "model_name", "checkpoint", "job_id"),
+    *("comparison_id", "utterance_id"),
     *("key", "archive_key", "audio_key", "base_audio_key", "finetuned_audio_key"),
 )
 _MAX_LENGTH = 500  # of what is told of one kind of object: names are short, those of hostile callers need not be
@@ -28,10 +30,15 @@ _noted: ContextVar[dict[str, list[str]] | None] = ContextVar("audit", default=No
 _logger = logging.getLogger(AUDIT)
 
 
+@lru_cache(maxsize=256)
 def is_change(method: str) -> bool:
-    """Whether a method, as gRPC writes it in full, changes anything."""
+    """Whether a method, as gRPC writes it in full, changes anything: its proto says so by `idempotency_level`."""
     service, _, name = method.removeprefix("/").partition("/")
-    return not service.startswith("grpc.") and not name.startswith(_READS)
+    try:
+        found = descriptor_pool.Default().FindMethodByName(f"{service}.{name}")
+    except KeyError:
+        return not service.startswith("grpc.")
+    return found.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS and not service.startswith("grpc.")
 
 
 def begin() -> None:

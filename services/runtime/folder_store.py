@@ -168,6 +168,8 @@ class FolderStore:
                     if parent.is_file():
                         raise
                     continue  # it was there, and went at the same moment
+                except FileNotFoundError:
+                    continue  # what it was to lie in went at the same moment
                 try:
                     return move()
                 except FileExistsError:

@@ -65,9 +65,10 @@ async def test_fields_that_a_service_names(stack: Any) -> None:
     assert body["errors"] == [{"field": "model_name", "message": "bad"}]
 
 
-async def test_a_full_queue_says_when_to_come_back(stack: Any) -> None:
-    stack.answer(Synthesize=ResourceExhausted("The queue is full: come back in 3 s.", retry_after_seconds=2.3))
-    answer = await stack.client.post("/training/inference/synthesize", json=SPEECH)
+async def test_a_full_queue_says_when_to_come_back(start_stack: Any) -> None:
+    async with start_stack(synthesis_timeout_seconds=30) as stack:  # each replica is asked first
+        stack.answer(Synthesize=ResourceExhausted("The queue is full: come back in 3 s.", retry_after_seconds=2.3))
+        answer = await stack.client.post("/training/inference/synthesize", json=SPEECH)
     assert check_form(answer, 503)["detail"] == "The queue is full: come back in 3 s."
     assert answer.headers["retry-after"] == "3"
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre.client.endpoints.speech import BASE
 from timbre.commands.session import FAILED, AsJson, Session, Token, Url, session, tell
 
 if TYPE_CHECKING:
@@ -130,6 +129,8 @@ def _chosen(client: Client, name: str | None) -> str:
     Raises:
         typer.BadParameter: There is no voice of this name, or it has no checkpoint.
     """
+    from timbre.client.endpoints.speech import BASE  # it imports pydantic, which a page of help has no need of
+
     if name is not None and (name == BASE or "/" in name):
         return name
     voices = {voice.name: voice.current for voice in client.voices().voices if voice.current}
