@@ -126,7 +126,7 @@ def speak(client: Client, made: Made) -> None:
     speech = {"checkpoint": made.checkpoint, "text": TEXT, "seed": 7}
     made.spoken.append(client.post("/training/inference/synthesize", json=speech)["audio_url"])
     compared = client.post("/training/inference/ab-test", json=speech)
-    made.spoken += [value for name, value in compared.items() if name.endswith("url")]
+    made.spoken += [compared["base_audio"], compared["finetuned_audio"]]
 
 
 @dataclass
@@ -264,7 +264,7 @@ def judge(made: Cluster, expected: Made, disturbed: dict[str, Made], followers: 
         ("datasets with the expected segments", f"{same_segments} / {number}", same_segments == number),
         ("datasets with the expected transcripts", f"{same_rows} / {number}", same_rows == number),
         ("trainings with the expected losses", f"{same_losses} / {len(trained)}", same_losses == len(trained) > 0),
-        ("last checkpoints that speak", f"{audible} / {len(spoken)}", audible == len(spoken) > 0),
+        ("recordings spoken by the last checkpoint", f"{audible} / {len(spoken)}", audible == len(spoken) > 0),
         ("units written / written twice", f"{units} / {len(twice)}" + "".join(f"\n    {key}" for key in twice), not twice),
         ("followers told each log line once", f"{followed} / {len(followers)}", followed == len(followers)),
         ("units and running jobs left over", f"{len(left)}", not left and all(job.ended for job in rows)),
