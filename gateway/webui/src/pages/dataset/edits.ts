@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { api, ask, Problem, unreachable } from "../../api/client";
-import { keys, segments as segmentsQuery } from "../../api/queries";
+import { keys, partial, segments as segmentsQuery } from "../../api/queries";
 import type { Segment, SegmentChanged } from "../../api/schema";
 import { useSpoken } from "../../i18n";
 import { toast } from "../../ui/toasts";
@@ -95,8 +95,9 @@ export function useEdits(folder: string): Edits {
 
   const apply = useCallback(
     (segment: Segment, change: Change) => {
-      // what is read meanwhile must not put the old text back
-      client.cancelQueries({ queryKey: keyed.current });
+      // what is read meanwhile must not put the old text back; a list that is not complete yet is read to its end, and once more
+      const whole = !partial.has(folder);
+      if (whole) client.cancelQueries({ queryKey: keyed.current });
       replace(segment.id, (now) => ({
         ...now,
         ...change,
@@ -106,10 +107,11 @@ export function useEdits(folder: string): Edits {
       const mine = earlier.then(() => send(segment.id, change, segment));
       sending.current.set(segment.id, mine);
       mine.finally(() => {
+        if (!whole) client.invalidateQueries({ queryKey: keyed.current });
         if (sending.current.get(segment.id) === mine) sending.current.delete(segment.id);
       });
     },
-    [client, replace, send],
+    [client, folder, replace, send],
   );
 
   const edit = useCallback(
@@ -123,7 +125,7 @@ export function useEdits(folder: string): Edits {
   const batch = useCallback(
     async (ids: string[], excluded: boolean) => {
       const chosen = new Set(ids);
-      client.cancelQueries({ queryKey: keyed.current });
+      if (!partial.has(folder)) client.cancelQueries({ queryKey: keyed.current });
       client.setQueryData<Segment[]>(keyed.current, (all) =>
         all?.map((one) => (chosen.has(one.id) ? { ...one, excluded } : one)),
       );
