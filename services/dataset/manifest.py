@@ -9,8 +9,8 @@ from __future__ import annotations
 import io
 import json
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from itertools import islice
 from typing import BinaryIO, cast
@@ -132,11 +132,19 @@ def find_segment(store: ObjectStore, folder: str, segment_id: str, edits: Edits)
         segment_id: The name.
         edits: Those of the dataset.
     """
+    try:
+        manifest = store.get(manifest_key(folder))
+    except ObjectNotFound:
+        return None
     wanted = json.dumps(segment_id).encode()
-    with closing(_lines(store, folder)) as lines:
-        for line in lines:
-            if wanted in line and (row := _row(line)).id == segment_id:
-                return edits.over(row)
+    position = manifest.find(wanted)
+    while position >= 0:
+        end = manifest.find(b"\n", position)
+        end = end if end >= 0 else len(manifest)
+        row = _row(manifest[manifest.rfind(b"\n", 0, position) + 1 : end])
+        if row.id == segment_id:
+            return edits.over(row)
+        position = manifest.find(wanted, end)
     return None
 
 
@@ -225,7 +233,7 @@ def segment_files(store: ObjectStore, folder: str, *, offset: int, limit: int) -
     ]
 
 
-def _lines(store: ObjectStore, folder: str) -> Generator[bytes, None, None]:
+def _lines(store: ObjectStore, folder: str) -> Iterator[bytes]:
     try:
         stream = store.open(manifest_key(folder))
     except ObjectNotFound:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,6 +126,52 @@ def test_transcribe(stack: Stack, media: str, undisturbed: str, victim: str) -> 
     assert rows(stack, folder) == rows(stack, undisturbed)
     metadata = stack.data_dir / "objects" / folder / "metadata.csv"
     assert metadata.read_bytes() == (stack.data_dir / "objects" / undisturbed / "metadata.csv").read_bytes()
+
+
+def edit(stack: Stack, folder: str, number: int, **changes: Any) -> None:
+    response = stack.client.patch(f"/training/dataset/segments/segment_{number:05d}", params={"folder": folder}, json=changes)
+    assert response.status_code == 200, response.text
+
+
+@pytest.mark.parametrize("victim", VICTIMS)
+def test_edits_beside_a_transcription(stack: Stack, media: str, undisturbed: str, victim: str) -> None:
+    folder = f"datasets/edit-{victim}"
+    urls = [f"{media}/voice-1.wav", f"{media}/voice-2.wav"]
+    stack.done(stack.post("/training/dataset/download", {"urls": urls, "folder": folder})["job_id"])
+    stack.done(stack.post("/training/dataset/segment", {"folder": folder, "min_duration": 3, "max_duration": 6})["job_id"])
+    started = stack.post("/training/dataset/transcribe", {"folder": folder})
+    job = stack.until(started["job_id"], lambda job: job["state"] == "running" and job["progress"] > 15)
+    last = len(rows(stack, folder))
+    edit(stack, folder, 1, transcript="De uma pessoa, 2.")
+    edit(stack, folder, last, transcript="Também de uma pessoa.", excluded=True)
+    kill(stack, job, "dataset", victim)
+    stack.wait_until_ready()
+    edit(stack, folder, 2, excluded=True)
+    stack.done(started["job_id"], seconds=400)
+    edit(stack, folder, 3, transcript="No fim.")
+    edits = stack.data_dir / "objects" / folder / "edits.json"
+    deadline = time.monotonic() + 60
+    while edits.exists():  # they are folded into the manifest, whoever was killed
+        assert time.monotonic() < deadline, stack.log()[-5000:]
+        time.sleep(0.05)
+    made, expected = rows(stack, folder), rows(stack, undisturbed)
+    texts = {0: "De uma pessoa, 2.", 2: "No fim.", last - 1: "Também de uma pessoa."}
+    for number, (row, other) in enumerate(zip(made, expected, strict=True)):
+        assert row["transcript"] == texts.get(number, other["transcript"])
+        assert (row["edited"], row["excluded"]) == (number in texts, number in (1, last - 1))
+    metadata = (stack.data_dir / "objects" / folder / "metadata.csv").read_text().splitlines()
+    assert metadata[0] == "segment_00001|De uma pessoa, 2.|De uma pessoa, duas."
+    stats = stack.get("/training/dataset/stats", folder=folder)
+    assert (stats["transcribed_percent"], stats["excluded"]) == (100.0, 2)
+    # Cut anew, the texts stay, and what was exported before says the same.
+    exported = stack.client.get("/training/dataset/export", params={"folder": folder})
+    assert len(zipfile.ZipFile(io.BytesIO(exported.content)).namelist()) == 1 + last - 2
+    stack.done(stack.post("/training/dataset/segment", {"folder": folder})["job_id"])
+    kept = [row["transcript"] for row in rows(stack, folder) if row["edited"]]
+    assert kept == [texts[number] for number in sorted(texts)]
+    gone = stack.client.delete("/training/datasets", params={"folder": folder})
+    assert gone.status_code == 200, gone.text
+    assert not stack.objects(folder)
 
 
 @pytest.mark.parametrize("victim", VICTIMS)
