@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
@@ -31,7 +30,8 @@ def to_wav(samples: Samples, sample_rate: int) -> bytes:
 def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample_rate: int) -> list[str]:
     """Writes recordings that belong together as `<name>_20251206_143000.wav`, the time being the same in all, UTC.
 
-    Where one is taken, because another request was answered in the same second, all get six more digits.
+    Where one is taken, because another request was answered in the same second, all get the microseconds, too: names go on
+    sorting by time.
 
     Args:
         store: Where to.
@@ -41,22 +41,27 @@ def store_together(store: ObjectStore, recordings: Mapping[str, Samples], sample
     Returns:
         The keys, in the order of the recordings.
     """
-    stamp = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
     wavs = [(name, to_wav(samples, sample_rate)) for name, samples in recordings.items()]
-    ending = stamp
     while True:
-        keys: list[str] = []
-        try:
-            for name, wav in wavs:
-                key = f"{name}_{ending}.wav"
-                store.create(key, wav, content_type="audio/wav")
-                keys.append(key)
-        except ObjectExists:
-            for key in keys:
-                store.delete(key)
-            ending = f"{stamp}_{secrets.token_hex(3)}"
-        else:
-            return keys
+        now = datetime.now(UTC)
+        # Of one moment both: with a later one's digits a name could stand before that of its second, which is yet to come.
+        for ending in (f"{now:%Y%m%d_%H%M%S}", f"{now:%Y%m%d_%H%M%S_%f}"):
+            if keys := _create_all(store, [(f"{name}_{ending}.wav", wav) for name, wav in wavs]):
+                return keys
+
+
+def _create_all(store: ObjectStore, objects: Sequence[tuple[str, bytes]]) -> list[str]:
+    """Writes objects, all or, where a name is taken, none; returns the keys of those written."""
+    keys: list[str] = []
+    try:
+        for key, wav in objects:
+            store.create(key, wav, content_type="audio/wav")
+            keys.append(key)
+    except ObjectExists:
+        for key in keys:
+            store.delete(key)
+        return []
+    return keys
 
 
 def keep_speech(store: ObjectStore, asked: SpeechRequest, spoken: Spoken) -> Utterance:

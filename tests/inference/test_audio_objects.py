@@ -38,3 +38,12 @@ def test_a_half_taken_stamp_leaves_nothing_behind(tmp_path: Path) -> None:
     store.delete(first[0])
     second = store_together(store, {"ab_test/base": TONE, "ab_test/finetuned": TONE}, 22_050)
     assert {info.key for info in store.list("ab_test/")} == {first[1], *second}
+
+
+def test_names_sort_by_time_within_a_second_and_from_one_to_the_next(tmp_path: Path) -> None:
+    store, made = FolderStore(tmp_path), list[str]()
+    while len({key.removesuffix(".wav")[:35] for key in made}) < 3:  # inference/inference_20251206_143000
+        made += store_together(store, {"inference/inference": TONE[:100]}, 22_050)
+    names = [key.removesuffix(".wav") for key in made]
+    assert len(names) > 10
+    assert names == sorted(names)
