@@ -71,9 +71,11 @@ export function useEdits(folder: string): Edits {
           client.invalidateQueries({ queryKey: keys.datasets });
           return;
         } catch (error) {
-          if (unreachable(error)) {
+          // a job that writes the same dataset has it for a moment, which is no conflict of words
+          const held = error instanceof Problem && error.status === 409 && !error.body.segment;
+          if (held || unreachable(error)) {
             // it stays as it is shown, and is sent again until it arrives
-            if (attempt === 0) toast(t.review.sentLater, { bad: true });
+            if (attempt === 0 && !held) toast(t.review.sentLater, { bad: true });
             await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
             continue;
           }
