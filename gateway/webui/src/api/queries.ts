@@ -69,7 +69,8 @@ export const segments = (folder: string) =>
 export const runs = (modelName = "") =>
   queryOptions({
     queryKey: [...keys.runs, modelName],
-    queryFn: () => ask(api.GET("/training/runs", { params: { query: modelName ? { model_name: modelName } : {} } })),
+    queryFn: () =>
+      ask(api.GET("/training/runs", { params: { query: modelName ? { model_name: modelName, limit: 100 } : { limit: 100 } } })),
   });
 
 export const metrics = (jobId: string) =>

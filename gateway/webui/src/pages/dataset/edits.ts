@@ -72,7 +72,7 @@ export function useEdits(folder: string): Edits {
           return;
         } catch (error) {
           // a job that writes the same dataset has it for a moment, which is no conflict of words
-          const held = error instanceof Problem && error.status === 409 && !error.body.segment;
+          const held = error instanceof Problem && (error.status === 503 || (error.status === 409 && !error.body.segment));
           if (held || unreachable(error)) {
             // it stays as it is shown, and is sent again until it arrives
             if (attempt === 0 && !held) toast(t.review.sentLater, { bad: true });
