@@ -8,7 +8,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[1]
 SHOTS = ROOT / "artifacts" / "webui"
-PICTURES = {"voices": "voices", "review": "light-review", "train": "dark-portuguese-train", "ab": "ab"}
+PICTURES = {"voices": "voices", "review": "review", "train": "dark-portuguese-train", "ab": "ab"}
 """Name of a picture: the shot it is made from."""
 
 
