@@ -26,7 +26,12 @@ export default defineConfig({
   plugins: [react(), precompressed()],
   resolve: { alias: { worker_threads: join(import.meta.dirname, "src/audio/no-threads.ts") } },
   // Nothing is written into the page itself: its policy forbids inline scripts, styles and data.
-  build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  build: {
+    target: "es2023",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    rolldownOptions: { checks: { pluginTimings: false } },
+  },
   // `npm run dev` beside `timbre serve`
   server: { proxy: { "/training": "http://127.0.0.1:8000", "/files": "http://127.0.0.1:8000" } },
 });

@@ -227,6 +227,7 @@ function SideFoot({ signOut, subject }: { signOut: (() => void) | undefined; sub
         </Button>
         <Button
           kind="quiet"
+          compact
           className="small"
           icon={THEMES[now]?.icon ?? "auto"}
           title={t.app.theme}

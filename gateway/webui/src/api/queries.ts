@@ -35,19 +35,32 @@ export const recordings = (folder: string) =>
     queryFn: () => ask(api.GET("/training/dataset/recordings", { params: { query: { folder } } })),
   });
 
+const FIRST_PAGE = 200;
 const PAGE = 2500;
 
-/** All segments of a dataset, in pages that no single answer need be large for. */
+/** Datasets of which only the first segments are there so far. */
+export const partial = new Set<string>();
+
+/** All segments of a dataset, in pages; the first is small and shown as soon as it is there. */
 export const segments = (folder: string) =>
   queryOptions({
     queryKey: [...keys.segments, folder],
-    queryFn: async ({ signal }) => {
+    queryFn: async ({ signal, client, queryKey }) => {
+      const fresh = client.getQueryData(queryKey) === undefined;
       const all: Segment[] = [];
-      for (;;) {
-        const query = { folder, offset: all.length, limit: PAGE };
-        const page = await ask(api.GET("/training/dataset/segments", { params: { query }, signal }));
-        all.push(...page.segments);
-        if (!page.segments.length || all.length >= page.total) return all;
+      try {
+        for (;;) {
+          const query = { folder, offset: all.length, limit: all.length ? PAGE : FIRST_PAGE };
+          const page = await ask(api.GET("/training/dataset/segments", { params: { query }, signal }));
+          all.push(...page.segments);
+          if (!page.segments.length || all.length >= page.total) return all;
+          if (fresh && !partial.has(folder)) {
+            partial.add(folder);
+            client.setQueryData(queryKey, [...all]);
+          }
+        }
+      } finally {
+        partial.delete(folder);
       }
     },
     structuralSharing: false,
@@ -56,7 +69,8 @@ export const segments = (folder: string) =>
 export const runs = (modelName = "") =>
   queryOptions({
     queryKey: [...keys.runs, modelName],
-    queryFn: () => ask(api.GET("/training/runs", { params: { query: modelName ? { model_name: modelName } : {} } })),
+    queryFn: () =>
+      ask(api.GET("/training/runs", { params: { query: modelName ? { model_name: modelName, limit: 100 } : { limit: 100 } } })),
   });
 
 export const metrics = (jobId: string) =>

@@ -4,10 +4,11 @@ import { Link, useLocation, useParams } from "wouter";
 import { useAct } from "../api/act";
 import { api, ask, fetchOk, token } from "../api/client";
 import { usePolling } from "../api/live";
+import { useMay } from "../api/may";
 import { datasets } from "../api/queries";
 import { useSpoken } from "../i18n";
 import { bareName, datasetPath, folderOf } from "../names";
-import { Button, Dialog, ErrorNote, Figure, Page, Skeleton } from "../ui/basics";
+import { Button, Dialog, ErrorNote, Figure, Note, Page, Skeleton } from "../ui/basics";
 import { save } from "../ui/save";
 import { Recordings } from "./dataset/recordings";
 
@@ -23,6 +24,7 @@ const PARTS = [
 /** One dataset: its recordings, how they are cut, and the review of what came of it. */
 export default function Dataset() {
   const { t, f } = useSpoken();
+  const may = useMay();
   const { name = "", part = "" } = useParams<{ name: string; part?: string }>();
   const folder = folderOf(decodeURIComponent(name));
   const { data, error, refetch } = useQuery({ ...datasets, refetchInterval: usePolling() });
@@ -49,6 +51,7 @@ export default function Dataset() {
     >
       <ErrorNote error={error} again={() => refetch()} />
       <ErrorNote error={pack.error} />
+      {!may("dataset:write") && <Note kind="warn">{t.may.missing("dataset:write")}</Note>}
       <dl className="figures">
         <Figure label={t.dataset.recordings}>{f.number(stats?.sources ?? 0)}</Figure>
         <Figure label={t.dataset.segments}>{f.number(stats?.files ?? 0)}</Figure>

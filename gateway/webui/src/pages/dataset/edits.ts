@@ -1,7 +1,7 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { api, ask, Problem, unreachable } from "../../api/client";
-import { keys, segments as segmentsQuery } from "../../api/queries";
+import { keys, partial, segments as segmentsQuery } from "../../api/queries";
 import type { Segment, SegmentChanged } from "../../api/schema";
 import { useSpoken } from "../../i18n";
 import { toast } from "../../ui/toasts";
@@ -71,9 +71,11 @@ export function useEdits(folder: string): Edits {
           client.invalidateQueries({ queryKey: keys.datasets });
           return;
         } catch (error) {
-          if (unreachable(error)) {
+          // a job that writes the same dataset has it for a moment, which is no conflict of words
+          const held = error instanceof Problem && (error.status === 503 || (error.status === 409 && !error.body.segment));
+          if (held || unreachable(error)) {
             // it stays as it is shown, and is sent again until it arrives
-            if (attempt === 0) toast(t.review.sentLater, { bad: true });
+            if (attempt === 0 && !held) toast(t.review.sentLater, { bad: true });
             await new Promise((resolve) => setTimeout(resolve, RETRY_MILLISECONDS));
             continue;
           }
@@ -95,8 +97,9 @@ export function useEdits(folder: string): Edits {
 
   const apply = useCallback(
     (segment: Segment, change: Change) => {
-      // what is read meanwhile must not put the old text back
-      client.cancelQueries({ queryKey: keyed.current });
+      // what is read meanwhile must not put the old text back; a list that is not complete yet is read to its end, and once more
+      const whole = !partial.has(folder);
+      if (whole) client.cancelQueries({ queryKey: keyed.current });
       replace(segment.id, (now) => ({
         ...now,
         ...change,
@@ -106,10 +109,11 @@ export function useEdits(folder: string): Edits {
       const mine = earlier.then(() => send(segment.id, change, segment));
       sending.current.set(segment.id, mine);
       mine.finally(() => {
+        if (!whole) client.invalidateQueries({ queryKey: keyed.current });
         if (sending.current.get(segment.id) === mine) sending.current.delete(segment.id);
       });
     },
-    [client, replace, send],
+    [client, folder, replace, send],
   );
 
   const edit = useCallback(
@@ -123,7 +127,7 @@ export function useEdits(folder: string): Edits {
   const batch = useCallback(
     async (ids: string[], excluded: boolean) => {
       const chosen = new Set(ids);
-      client.cancelQueries({ queryKey: keyed.current });
+      if (!partial.has(folder)) client.cancelQueries({ queryKey: keyed.current });
       client.setQueryData<Segment[]>(keyed.current, (all) =>
         all?.map((one) => (chosen.has(one.id) ? { ...one, excluded } : one)),
       );

@@ -11,6 +11,9 @@ export const figureOf: Record<Figure, (segment: Segment) => number | null> = {
   loudness: (one) => one.loudness,
 };
 
+/** Most characters of a text that the gateway takes. */
+export const LONGEST = { transcript: 2000, normalised: 4000 } as const;
+
 export type Range = readonly [low: number | null, high: number | null];
 
 export const STATUSES = ["", "flagged", "kept", "excluded", "edited", "missing"] as const;

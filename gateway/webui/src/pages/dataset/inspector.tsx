@@ -4,6 +4,7 @@ import type { WaveHandle } from "../../audio/waveform";
 import { useSpoken } from "../../i18n";
 import { Badge, Button, Field } from "../../ui/basics";
 import type { Change, Conflict } from "./edits";
+import { LONGEST } from "./filter";
 
 const Waveform = lazy(() => import("../../audio/waveform"));
 
@@ -109,6 +110,7 @@ function Area({ segment, field, mayEdit, onEdit }: AreaProps) {
         <textarea
           {...ids}
           rows={2}
+          maxLength={LONGEST[field]}
           value={text}
           readOnly={!mayEdit}
           lang={segment.language || undefined}

@@ -7,7 +7,7 @@ import { Badge, Button } from "../../ui/basics";
 import { Icon } from "../../ui/icons";
 import { colour, useTheme } from "../../ui/theme";
 import type { Change, Conflict } from "./edits";
-import type { Figure, Filter } from "./filter";
+import { type Figure, type Filter, LONGEST } from "./filter";
 
 const ROW = 62;
 const OVERSCAN = 6;
@@ -347,6 +347,7 @@ function Text({ segment, index, field, editing, mayEdit, actions }: TextProps) {
       ref={input}
       className={`segment-edit ${field}`}
       defaultValue={value ?? ""}
+      maxLength={LONGEST[field]}
       aria-label={`${t.review.fields[field]}: ${segment.id}`}
       onClick={(event) => event.stopPropagation()}
       onBlur={() => save("stay")}
