@@ -16,7 +16,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 
+from services.inference.checkpoints import BASE
 from services.runtime.errors import InvalidArgument, NotFound
+from services.runtime.keys import check_name
 from services.runtime.store import ObjectNotFound, ObjectStore
 from services.trainer.checkpoints import ROOT
 
@@ -95,10 +97,12 @@ def list_utterances(
         before: Only what is older than this utterance; empty for the newest.
 
     Raises:
-        InvalidArgument: `limit` is out of range, or `before` is no name of an utterance.
+        InvalidArgument: `limit` is out of range, `before` is no name of an utterance, or `checkpoint` none of a checkpoint.
     """
     if not 1 <= limit <= MAX_LIMIT:
         raise InvalidArgument(f"limit is {limit}: it must be 1 to {MAX_LIMIT}.", fields={"limit": "out of range"})
+    if checkpoint not in ("", BASE):
+        check_name(checkpoint, field="checkpoint", under=(ROOT,))
     newest = datetime.now(UTC)
     if before:
         match = _ID.fullmatch(before)

@@ -145,6 +145,9 @@ class Client:
     troubles: list[str] = field(default_factory=list)
     _http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=120))
 
+    def close(self) -> None:
+        self._http.close()
+
     def post(self, path: str, **request: Any) -> Any:
         return self.ask("POST", path, headers={"Idempotency-Key": secrets.token_hex(8)}, **request)
 

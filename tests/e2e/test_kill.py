@@ -160,7 +160,7 @@ def test_edits_beside_a_transcription(stack: Stack, media: str, undisturbed: str
         assert row["transcript"] == texts.get(number, other["transcript"])
         assert (row["edited"], row["excluded"]) == (number in texts, number in (1, last - 1))
     metadata = (stack.data_dir / "objects" / folder / "metadata.csv").read_text().splitlines()
-    assert metadata[0] == "segment_00001|De uma pessoa, 2.|De uma pessoa, duas."
+    assert metadata[0] == "segment_00001|De uma pessoa, 2.|De uma pessoa, dois."
     stats = stack.get("/training/dataset/stats", folder=folder)
     assert (stats["transcribed_percent"], stats["excluded"]) == (100.0, 2)
     # Cut anew, the texts stay, and what was exported before says the same.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -32,8 +33,9 @@ def replicas(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path, whisper_
 
 
 @pytest.fixture
-def client(replicas: Cluster) -> Client:
-    return Client(replicas.urls)
+def client(replicas: Cluster) -> Iterator[Client]:
+    with closing(Client(replicas.urls)) as opened:
+        yield opened
 
 
 def owner(replicas: Cluster, job_id: str) -> Replica:

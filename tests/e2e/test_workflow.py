@@ -129,6 +129,7 @@ def test_a_model_is_not_written_over(stack: Stack) -> None:
     assert "overwrite" in refused
 
 
+@embedded
 def test_programs_of_openai_speak_with_the_voice(stack: Stack) -> None:
     with openai.OpenAI(api_key="none", base_url=f"http://127.0.0.1:{stack.port}/v1", max_retries=0, timeout=120) as client:
         assert {MODEL, "base"} <= {model.id for model in client.models.list()}
@@ -157,6 +158,7 @@ def test_programs_of_openai_speak_with_the_voice(stack: Stack) -> None:
         assert missing.value.code == "model_not_found"
 
 
+@embedded
 def test_a_stream_is_heard_while_it_is_made_and_ends_with_its_listener(stack: Stack) -> None:
     checkpoint = stack.get("/training/checkpoints", model_name=MODEL)[0]["path"]
     before = newest(stack)
@@ -177,6 +179,7 @@ def test_a_stream_is_heard_while_it_is_made_and_ends_with_its_listener(stack: St
     assert newest(stack) == history[0]
 
 
+@embedded
 def test_the_voice_and_its_checkpoints_stand_where_they_should(stack: Stack) -> None:
     checkpoints = stack.get("/training/checkpoints", model_name=MODEL)
     assert all(one["loss"] > 0 and one["eval_loss"] > 0 for one in checkpoints)

@@ -38,6 +38,12 @@ NAMES = {
 }
 """What no name of ours is like."""
 
+# Parts of paths that are checked as names: what the router hands on of them, because it has no slash, is 422.
+_CHECKED = {("/training/dataset/segments/{id}", "PATCH"), ("/training/dataset/recordings/{source}", "DELETE")}
+
+# What is only looked up: there is nothing of such a name.
+_LOOKED_UP = {("/training/metrics", "job_id"): 404}
+
 PLACES = re.compile(r"^(folder|dataset_folder|model_name|checkpoint|checkpoint_path|speaker|.*_id|source|segment.*|name)$")
 """Parameters and fields that are names of objects."""
 
@@ -60,7 +66,8 @@ def parameter_rows(method: str, path: str, operation: Any, parameter: Any) -> It
     for what, name in NAMES.items():
         text = quote(name, safe="")
         if parameter["in"] == "path":
-            url, status = path.replace(f"{{{parameter['name']}}}", text), 404
+            handed_on = "/" not in name and (path, method) in _CHECKED
+            url, status = path.replace(f"{{{parameter['name']}}}", text), 422 if handed_on else 404
         else:
             url, status = (
                 f"{path}?"
@@ -68,7 +75,7 @@ def parameter_rows(method: str, path: str, operation: Any, parameter: Any) -> It
                     f"{key}={text if key == parameter['name'] else one}"
                     for key, one in {**others, parameter["name"]: ""}.items()
                 ),
-                422,
+                _LOOKED_UP.get((path, parameter["name"]), 422),
             )
         url = re.sub(r"\{\w+\}", "x", url)
         yield Row(f"{method} {path}, {parameter['name']}: {what}", status, lambda t, m=method, u=url: t.http(m, u, token=ADMIN))
