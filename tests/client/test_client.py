@@ -82,8 +82,24 @@ def test_a_change_is_not_sent_twice(scripted: Scripted) -> None:
     for reply, kind in ((Reply(503, {}), errors.Unavailable), (Reply(200, b"{", cut=True), errors.ConnectionFailed)):
         scripted.replies, scripted.asked = [reply], []
         with Client(scripted.url) as client, pytest.raises(kind):
-            client.segment("datasets/a")
+            client.cancel_job("job_1")
         assert len(scripted.asked) == 1
+
+
+def test_what_starts_a_job_is_sent_again_and_counts_once(scripted: Scripted) -> None:
+    scripted.replies = [
+        Reply(503, {}, {"Retry-After": "0"}),
+        Reply(200, b"{", cut=True),
+        Reply(200, STARTED),
+        Reply(200, STARTED),
+    ]
+    with Client(scripted.url) as client:
+        assert client.segment("datasets/a").id == "job_1"
+        client.segment("datasets/a")
+    *same, other = [headers["idempotency-key"] for _, _, headers in scripted.asked]
+    assert len(same) == 3
+    assert len(set(same)) == 1
+    assert other != same[0]
 
 
 def test_a_change_that_was_refused_unseen_is_sent_again(scripted: Scripted) -> None:

@@ -106,11 +106,11 @@ class AsyncClient(Endpoints):
                 raise error_of(answer)
             return request.parse(answer)
 
-        return await self._retried(once, safe=request.method in ("GET", "HEAD"))
+        return await self._retried(once, safe=request.repeatable)
 
     async def start(self, request: Request[Any]) -> AsyncJobHandle:
         """Sends a request that starts a job."""
-        started = await self.send(request)
+        started = await self.send(request.once())
         return AsyncJobHandle(self, started.job_id, started)
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -103,11 +103,11 @@ class Client(Endpoints):
                 raise error_of(answer)
             return request.parse(answer)
 
-        return self._retried(once, safe=request.method in ("GET", "HEAD"))
+        return self._retried(once, safe=request.repeatable)
 
     def start(self, request: Request[Any]) -> JobHandle:
         """Sends a request that starts a job."""
-        started = self.send(request)
+        started = self.send(request.once())
         return JobHandle(self, started.job_id, started)
 
     # ── files ───────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -7,9 +7,10 @@ on a `Client` it returns the answer, on an `AsyncClient` something to await.
 from __future__ import annotations
 
 import random
+import secrets
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, update_wrapper
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar, cast, overload
 
@@ -41,6 +42,7 @@ class Request(Generic[T]):
         params: The query; what is None is left out.
         json: The body; what is None is left out of it.
         timeout_seconds: How long the answer may take; None leaves it to the client.
+        key: Idempotency key: however often the request arrives with it, it is carried out once. Empty for none.
     """
 
     method: str
@@ -49,6 +51,16 @@ class Request(Generic[T]):
     params: Mapping[str, Any] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
     timeout_seconds: float | None = None
+    key: str = ""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether sending it twice is the same as once."""
+        return bool(self.key) or self.method in ("GET", "HEAD")
+
+    def once(self) -> Request[T]:
+        """Returns the same request with a key of its own, so that it may be sent again until an answer comes."""
+        return replace(self, key=secrets.token_hex(16))
 
     def arguments(self) -> dict[str, Any]:
         """Returns what httpx is called with."""
@@ -57,6 +69,8 @@ class Request(Generic[T]):
             arguments["json"] = _given(self.json)
         if self.timeout_seconds is not None:
             arguments["timeout"] = self.timeout_seconds
+        if self.key:
+            arguments["headers"] = {"Idempotency-Key": self.key}
         return arguments
 
     def parse(self, answer: httpx.Response) -> T:
