@@ -29,8 +29,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=missing))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """A browser for each module: while it is there, no other test of this process can have an event loop."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
