@@ -32,10 +32,16 @@ const LARGE_AGAIN_AFTER = 10_000;
 /** Has what jobs change read anew: soon, but however many changes there are, only so often. */
 class Refreshing {
   private readonly waiting = new Map<string, { timer: ReturnType<typeof setTimeout>; at: number }>();
+  private readonly seen = new Map<string, string>();
 
   constructor(private readonly client: QueryClient) {}
 
   after(job: Job): void {
+    // By its own memory: what the pages show may know already, from the stream of the job alone.
+    const state = [job.state, job.progress, job.message].join();
+    const before = this.seen.get(job.id);
+    this.seen.set(job.id, state);
+    if (before === state || (before === undefined && job.ended_at)) return;
     const running = job.state === "running";
     for (const queryKey of CHANGED_BY[job.kind] ?? []) {
       this.soon(queryKey, running && queryKey === keys.segments ? LARGE_AGAIN_AFTER : AGAIN_AFTER);
@@ -80,7 +86,8 @@ export function Live({ children }: { children: ReactNode }) {
       on: (event) => {
         if (event.name !== "job") return;
         const job = JSON.parse(event.data) as Job;
-        if (remember(client, job)) refreshing.after(job);
+        remember(client, job);
+        refreshing.after(job);
       },
     });
     return () => {
@@ -91,14 +98,12 @@ export function Live({ children }: { children: ReactNode }) {
   return <Connected value={connected}>{children}</Connected>;
 }
 
-/** Puts a job where the pages look for it; false when nothing about it is new. */
-export function remember(client: QueryClient, job: Job): boolean {
+/** Puts a job where the pages look for it. */
+export function remember(client: QueryClient, job: Job): void {
   const known = client.getQueryData<Jobs>(keys.jobs);
-  const before = known?.jobs.find((one) => one.id === job.id);
   client.setQueryData<Job>([...keys.job, job.id], job);
-  if (!known) return false;
+  if (!known) return;
   const others = known.jobs.filter((one) => one.id !== job.id);
   const jobs = [job, ...others].sort((a, b) => (a.created_at < b.created_at ? 1 : -1));
-  client.setQueryData<Jobs>(keys.jobs, { jobs, total: before ? known.total : known.total + 1 });
-  return !before || before.state !== job.state || before.progress !== job.progress || before.message !== job.message;
+  client.setQueryData<Jobs>(keys.jobs, { jobs, total: others.length < known.jobs.length ? known.total : known.total + 1 });
 }
