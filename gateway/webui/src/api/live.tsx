@@ -41,7 +41,7 @@ class Refreshing {
     const state = [job.state, job.progress, job.message].join();
     const before = this.seen.get(job.id);
     this.seen.set(job.id, state);
-    if (before === state || (before === undefined && job.ended_at)) return;
+    if (before === state) return;
     const running = job.state === "running";
     for (const queryKey of CHANGED_BY[job.kind] ?? []) {
       this.soon(queryKey, running && queryKey === keys.segments ? LARGE_AGAIN_AFTER : AGAIN_AFTER);
