@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -39,11 +40,15 @@ def client(replicas: Cluster) -> Iterator[Client]:
 
 
 def owner(replicas: Cluster, job_id: str) -> Replica:
-    """The replica whose worker does a job."""
-    worker = next(process for process in replicas.workers() if job_id in process.cmdline())
-    found = replicas.owner(worker)
-    assert found is not None
-    return found
+    """The replica whose worker does a job; it may have claimed the job and not started the worker yet."""
+    deadline = time.monotonic() + 60
+    while True:
+        owners = [replicas.owner(process) for process in replicas.workers() if job_id in process.cmdline()]
+        found = next((one for one in owners if one is not None), None)
+        if found is not None:
+            return found
+        assert time.monotonic() < deadline, "nobody works on it"
+        time.sleep(0.1)
 
 
 def start_downloads(replicas: Cluster, client: Client, media: str, folders: tuple[str, str]) -> dict[str, str]:
