@@ -129,9 +129,11 @@ async def test_kill_of_a_worker_and_of_a_node_redo_no_finished_unit(
             cluster.start_node("two", 52401)
             cluster.kill_node("one")
             ended = await until(queue, job, lambda job: job.ended)
-    assert (ended.state, ended.attempt, ended.result) == (JobState.SUCCEEDED, 3, {"total": 40, "scratch": True})
+    assert (ended.state, ended.result) == (JobState.SUCCEEDED, {"total": 40, "scratch": True})
+    deaths = ended.attempt - 1
+    assert deaths >= 2  # on a busy machine a worker that takes long to start may be given up once more
     assert sorted(set(units(tmp_path / "a"))) == list(range(40))
-    assert len(units(tmp_path / "a")) <= 42  # the unit that was under way at a kill may have been done, and not yet kept
+    assert len(units(tmp_path / "a")) <= 40 + deaths  # the unit under way at a death may have been done, and not yet kept
     lines = [line.text for line in queue.log_lines(job.id) if "picked up" in line.text]
-    assert len(lines) == 2
+    assert len(lines) == deaths
     assert lines[0] == "The worker on the Ray cluster ended unexpectedly (failed); the job is picked up again (attempt 2)."
