@@ -121,14 +121,14 @@ async def test_kill_of_a_worker_and_of_a_node_redo_no_finished_unit(
     cluster: Cluster, queue: JobQueue, settings: JobSettings, tmp_path: Path
 ) -> None:
     with cluster.reachable():
-        job = count_job(queue, tmp_path / "a", total=40, seconds=0.1)
+        job = count_job(queue, tmp_path / "a", total=40, seconds=0.4)
         async with supervising(queue, settings):
             running = await until(queue, job, lambda job: job.progress > 0.1)
             cluster.process_of(running.lease).kill()
-            await until(queue, job, lambda job: job.attempt == 2 and job.progress > 0.4)
+            await until(queue, job, lambda job: job.attempt == 2 and job.progress > 0.4, seconds=120)
             cluster.start_node("two", 52401)
             cluster.kill_node("one")
-            ended = await until(queue, job, lambda job: job.ended)
+            ended = await until(queue, job, lambda job: job.ended, seconds=180)
     assert (ended.state, ended.result) == (JobState.SUCCEEDED, {"total": 40, "scratch": True})
     deaths = ended.attempt - 1
     assert deaths >= 2  # on a busy machine a worker that takes long to start may be given up once more
