@@ -307,8 +307,12 @@ def call_metadata() -> tuple[tuple[str, str], ...]:
 
 
 def service_of(request: Message) -> str:
-    """Returns the name of the service that a message belongs to: `trainer` for `timbre.trainer.v1`."""
-    return request.DESCRIPTOR.file.package.split(".")[1]
+    """Returns the name of the service that a message belongs to: `trainer` for `timbre.trainer.v1`.
+
+    Jobs have no process of their own: the trainer is the last that is asked for them.
+    """
+    name = request.DESCRIPTOR.file.package.split(".")[1]
+    return "trainer" if name == "jobs" else name
 
 
 async def _hung_up(http: Request) -> None:
