@@ -35,17 +35,14 @@ class Stack:
         command = [sys.executable, "-m", "timbre.cli", "serve", "--data-dir", str(self.data_dir), "--port", str(self.port)]
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with (self.data_dir / "serve.log").open("ab") as log:
+            said = log.tell()
             self.process = subprocess.Popen(command, env={**os.environ, **self.environment}, stdout=log, stderr=log)
         self.client = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=120)
-        self.wait_until_ready()
+        # Its own word, which comes a moment after the gateway's: until then it takes the end of a process for a failed start.
+        self._wait(lambda: b"Timbre is ready" in (self.data_dir / "serve.log").read_bytes()[said:])
 
     def wait_until_ready(self) -> None:
-        assert self.process is not None
-        deadline = time.monotonic() + 120
-        while not self._is_ready():
-            assert self.process.poll() is None, self.log()
-            assert time.monotonic() < deadline, self.log()
-            time.sleep(0.1)
+        self._wait(self._is_ready)
 
     def stop(self) -> None:
         assert self.process is not None
@@ -111,6 +108,14 @@ class Stack:
     def objects(self, prefix: str) -> dict[str, bytes]:
         store = self.store
         return {info.key: store.get(info.key) for info in store.list(f"{prefix}/")}
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        assert self.process is not None
+        deadline = time.monotonic() + 120
+        while not condition():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < deadline, self.log()
+            time.sleep(0.1)
 
     def _is_ready(self) -> bool:
         try:
