@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc
 from fastapi import Request
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2_grpc
 from timbre.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from timbre.inference.v1 import inference_pb2, inference_pb2_grpc
@@ -41,6 +43,14 @@ _SERVICES = (
     trainer_pb2.DESCRIPTOR.services_by_name["TrainerService"],
     inference_pb2.DESCRIPTOR.services_by_name["InferenceService"],
     jobs_pb2.DESCRIPTOR.services_by_name["JobsService"],
+)
+
+# A method and its request belong together: buf's lint sees to it that no two methods share one.
+_READS = frozenset(
+    GetMessageClass(method.input_type)
+    for service in _SERVICES
+    for method in service.methods
+    if method.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS
 )
 
 _CHANNEL_OPTIONS: Sequence[tuple[str, int | str]] = (
@@ -108,6 +118,7 @@ class Backends:
     inference: InferenceServiceAsyncStub
     jobs: tuple[JobsServiceAsyncStub, ...]
     health: dict[str, Any] = field(default_factory=dict)
+    _asked: dict[Hashable, asyncio.Task[Any]] = field(default_factory=dict)
 
     async def call(
         self,
@@ -129,13 +140,42 @@ class Backends:
             CallFailed: The service answered with an error, or not at all.
         """
         timeout = timeout or self.settings.call_timeout_seconds
+        # a trace shows the call of each request
+        if type(request) in _READS and not metadata and not traces.current.get():
+            return await self._ask_together(method, request, timeout)
+        return await self._send(method, request, timeout, metadata)
+
+    async def _send(
+        self, method: Method[RequestT, ReplyT], request: RequestT, timeout: float, metadata: Sequence[tuple[str, str]] = ()
+    ) -> ReplyT:
         audit.note(request)
         try:
             reply = await method(request, timeout=timeout, metadata=(*call_metadata(), *metadata))
-            audit.note(reply)
-            return reply
         except grpc.aio.AioRpcError as error:
             raise CallFailed(service_of(request), error, timeout) from error
+        audit.note(reply)
+        return reply
+
+    async def _ask_together(self, method: Method[RequestT, ReplyT], request: RequestT, timeout: float) -> ReplyT:
+        """Calls a method that only reads, once for all who ask it the same with the same token at the same moment.
+
+        Many poll one training: the more of them there are, the more share a call. It goes out in the next turn of the event
+        loop, so after everybody who shares it has asked: nobody gets an answer that is older than their question. One who
+        hangs up takes it from nobody else.
+        """
+        question = (method, request.SerializeToString(deterministic=True), authorization.get(), timeout)
+        answer = self._asked.get(question)
+        if answer is None:
+
+            async def ask() -> ReplyT:
+                del self._asked[question]
+                return await self._send(method, request, timeout)
+
+            answer = self._asked[question] = asyncio.create_task(ask())
+        audit.note(request)
+        reply: ReplyT = await asyncio.shield(answer)
+        audit.note(reply)
+        return reply
 
     async def submit(self, method: Method[RequestT, ReplyT], request: RequestT, key: str | None) -> ReplyT:
         """Calls a method that accepts a job; if a replica does not live to answer, another one is asked for the same job.
@@ -210,8 +250,8 @@ class Backends:
 
     async def _call_times(self, times: int, method: Method[RequestT, ReplyT], request: RequestT, timeout: float) -> ReplyT:
         if times == 1:
-            return await self.call(method, request, timeout)
-        found = await asyncio.gather(*(self.call(method, request, timeout) for _ in range(times)), return_exceptions=True)
+            return await self._send(method, request, timeout)
+        found = await asyncio.gather(*(self._send(method, request, timeout) for _ in range(times)), return_exceptions=True)
         failures = [one for one in found if isinstance(one, BaseException)]
         if len(failures) == times:
             raise failures[0]

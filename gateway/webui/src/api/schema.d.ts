@@ -4,6 +4,66 @@
  */
 
 export interface paths {
+    "/training/dataset/stats": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Stats
+         * @description Get figures of a dataset: zeros for one that does not exist.
+         */
+        get: operations["stats_training_dataset_stats_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/training/status": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Status
+         * @description Get how the present training stands, or the last one when none runs. Poll every 5 s, or follow the job's events.
+         */
+        get: operations["status_training_status_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/training/jobs/{job_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Job
+         * @description Get one job.
+         */
+        get: operations["get_job_training_jobs__job_id__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/training/dataset/download": {
         parameters: {
             query?: never;
@@ -58,26 +118,6 @@ export interface paths {
          * @description Transcribe the segments of a dataset with Whisper, as a background job.
          */
         post: operations["transcribe_training_dataset_transcribe_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/training/dataset/stats": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Stats
-         * @description Get figures of a dataset: zeros for one that does not exist.
-         */
-        get: operations["stats_training_dataset_stats_get"];
-        put?: never;
-        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -374,26 +414,6 @@ export interface paths {
          * @description Stop the training that runs; answers when it has saved and ended.
          */
         post: operations["stop_training_stop_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/training/status": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Status
-         * @description Get how the present training stands, or the last one when none runs. Poll every 5 s, or follow the job's events.
-         */
-        get: operations["status_training_status_get"];
-        put?: never;
-        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -748,26 +768,6 @@ export interface paths {
          * @description List jobs, newest first.
          */
         get: operations["list_jobs_training_jobs_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/training/jobs/{job_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * Get Job
-         * @description Get one job.
-         */
-        get: operations["get_job_training_jobs__job_id__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -3421,6 +3421,242 @@ export type Vote = components['schemas']['Vote'];
 export type Votes = components['schemas']['Votes'];
 export type $defs = Record<string, never>;
 export interface operations {
+    stats_training_dataset_stats_get: {
+        parameters: {
+            query?: {
+                /** @description Dataset folder path. */
+                folder?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DatasetStats"];
+                };
+            };
+            /** @description A value is malformed or out of range; `detail` names it and what is allowed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "epochs is 5: it must be a whole number from 10 to 1000.",
+                     *       "reason": "INVALID_ARGUMENT",
+                     *       "errors": [
+                     *         {
+                     *           "field": "epochs",
+                     *           "message": "it must be a whole number from 10 to 1000"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something broke on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Something went wrong on our side; the log of the service says what.",
+                     *       "reason": "INTERNAL"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service behind this cannot be reached or is full; `Retry-After` says when to come back. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The trainer service cannot be reached: start it, then try again.",
+                     *       "reason": "UNAVAILABLE"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took longer than allowed and was cancelled. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This took longer than 60 s and was cancelled: ask for less at once.",
+                     *       "reason": "DEADLINE_EXCEEDED"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    status_training_status_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TrainingStatus"];
+                };
+            };
+            /** @description Something broke on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Something went wrong on our side; the log of the service says what.",
+                     *       "reason": "INTERNAL"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service behind this cannot be reached or is full; `Retry-After` says when to come back. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The trainer service cannot be reached: start it, then try again.",
+                     *       "reason": "UNAVAILABLE"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took longer than allowed and was cancelled. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This took longer than 60 s and was cancelled: ask for less at once.",
+                     *       "reason": "DEADLINE_EXCEEDED"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_job_training_jobs__job_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                job_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "There is no dataset datasets/my_voice: download or upload audio first.",
+                     *       "reason": "NOT_FOUND"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something broke on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Something went wrong on our side; the log of the service says what.",
+                     *       "reason": "INTERNAL"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The service behind this cannot be reached or is full; `Retry-After` says when to come back. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The trainer service cannot be reached: start it, then try again.",
+                     *       "reason": "UNAVAILABLE"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It took longer than allowed and was cancelled. */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "This took longer than 60 s and was cancelled: ask for less at once.",
+                     *       "reason": "DEADLINE_EXCEEDED"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     download_training_dataset_download_post: {
         parameters: {
             query?: never;
@@ -3750,95 +3986,6 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description A value is malformed or out of range; `detail` names it and what is allowed. */
-            422: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "epochs is 5: it must be a whole number from 10 to 1000.",
-                     *       "reason": "INVALID_ARGUMENT",
-                     *       "errors": [
-                     *         {
-                     *           "field": "epochs",
-                     *           "message": "it must be a whole number from 10 to 1000"
-                     *         }
-                     *       ]
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something broke on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "Something went wrong on our side; the log of the service says what.",
-                     *       "reason": "INTERNAL"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The service behind this cannot be reached or is full; `Retry-After` says when to come back. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "The trainer service cannot be reached: start it, then try again.",
-                     *       "reason": "UNAVAILABLE"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It took longer than allowed and was cancelled. */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "This took longer than 60 s and was cancelled: ask for less at once.",
-                     *       "reason": "DEADLINE_EXCEEDED"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    stats_training_dataset_stats_get: {
-        parameters: {
-            query?: {
-                /** @description Dataset folder path. */
-                folder?: string;
-            };
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["DatasetStats"];
                 };
             };
             /** @description A value is malformed or out of range; `detail` names it and what is allowed. */
@@ -5776,71 +5923,6 @@ export interface operations {
                      *     }
                      */
                     "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something broke on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "Something went wrong on our side; the log of the service says what.",
-                     *       "reason": "INTERNAL"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The service behind this cannot be reached or is full; `Retry-After` says when to come back. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "The trainer service cannot be reached: start it, then try again.",
-                     *       "reason": "UNAVAILABLE"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It took longer than allowed and was cancelled. */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "This took longer than 60 s and was cancelled: ask for less at once.",
-                     *       "reason": "DEADLINE_EXCEEDED"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    status_training_status_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["TrainingStatus"];
                 };
             };
             /** @description Something broke on our side. */
@@ -7955,88 +8037,6 @@ export interface operations {
                      *           "message": "it must be a whole number from 10 to 1000"
                      *         }
                      *       ]
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description Something broke on our side. */
-            500: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "Something went wrong on our side; the log of the service says what.",
-                     *       "reason": "INTERNAL"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description The service behind this cannot be reached or is full; `Retry-After` says when to come back. */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "The trainer service cannot be reached: start it, then try again.",
-                     *       "reason": "UNAVAILABLE"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description It took longer than allowed and was cancelled. */
-            504: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "This took longer than 60 s and was cancelled: ask for less at once.",
-                     *       "reason": "DEADLINE_EXCEEDED"
-                     *     }
-                     */
-                    "application/json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    get_job_training_jobs__job_id__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                job_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Job"];
-                };
-            };
-            /** @description There is no such thing. */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    /**
-                     * @example {
-                     *       "detail": "There is no dataset datasets/my_voice: download or upload audio first.",
-                     *       "reason": "NOT_FOUND"
                      *     }
                      */
                     "application/json": components["schemas"]["Problem"];
