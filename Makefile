@@ -20,7 +20,7 @@ WEBUI ?= on
 # faster than one on two cores; a file's tests stay together, as they share what is slow to start. The stand-in models that
 # they need are made once and kept (TIMBRE_TEST_CACHE).
 TESTS ?= tests
-PYTEST_FLAGS ?= -n 2 --dist loadfile
+PYTEST_FLAGS ?= -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup protos webui types run demo test lint format bench docs lock clean
 

@@ -13,6 +13,22 @@ from tests.servers import StoreAddress, postgres_server, s3_address, s3_server
 from timbre.demo.sentences import SENTENCES
 from timbre.demo.speech import Span, make_recording
 
+# Each of these runs several processes that compute. Two at the same time on two cores keep each other waiting, and at their
+# worst where they train together: they are spread among the others (with pytest-xdist's --no-loadscope-reorder, which
+# would otherwise leave them all for the end).
+_HEAVY = ("tests/e2e/", "tests/ray/", "tests/webui/", "tests/trainer/test_local_group.py", "tests/test_serve.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    files: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    order: dict[str, float] = {}
+    for heavy in (True, False):
+        names = [name for name in files if name.startswith(_HEAVY) is heavy]
+        order |= {name: place / len(names) for place, name in enumerate(names)}
+    items[:] = [item for name in sorted(files, key=lambda name: order[name]) for item in files[name]]
+
 
 @pytest.fixture(scope="session")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Span]]:

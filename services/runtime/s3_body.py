@@ -12,14 +12,12 @@ from typing import BinaryIO
 
 import urllib3
 
-from services.runtime.s3_connection import translated
+from services.runtime.s3_connection import BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS, translated
 from services.runtime.store import StoreUnavailable
 
 # S3 takes 10,000 parts of 5 MiB or more; 8 MiB allows objects of 80 GB. One part at a time is in memory.
 PART_BYTES = 8 << 20
 
-_ATTEMPTS = 4
-_FIRST_PAUSE_SECONDS = 0.2
 _DIGEST = re.compile(r"[0-9a-f]{32}")
 _DIGEST_OF_PARTS = re.compile(r"[0-9a-f]{32}-[0-9]+")
 # With keys of its owner or of a key server, the ETag of an object is no digest of its content.
@@ -113,13 +111,16 @@ class Body(io.RawIOBase):
         request: Asks again.
         start: First byte of the answer in the object.
         check: Whether it is the whole object, and is to be held against its ETag.
+        attempts: How often it is continued in a row without anything having come.
 
     Raises, while it is read:
         Spoiled: The content is not what was once stored.
         StoreUnavailable: The connection broke again and again, or the object was replaced before it was continued.
     """
 
-    def __init__(self, key: str, response: urllib3.BaseHTTPResponse, request: Request, *, start: int, check: bool) -> None:
+    def __init__(
+        self, key: str, response: urllib3.BaseHTTPResponse, request: Request, *, start: int, check: bool, attempts: int
+    ) -> None:
         self._key = key
         self._response = response
         self._request = request
@@ -127,6 +128,7 @@ class Body(io.RawIOBase):
         self._end = start + int(response.headers["Content-Length"])
         self._etag = response.headers.get("ETag", "")
         self._digest = Digest(PART_BYTES if "-" in self._etag else None) if check else None
+        self._attempts = attempts
         self._failures = 0
 
     def readable(self) -> bool:
@@ -137,7 +139,7 @@ class Body(io.RawIOBase):
         """Reads the next bytes, over another connection if need be."""
         while True:
             try:
-                block = self._response.read(len(buffer))
+                block = self._response.read1(len(buffer))  # what has come, even if the rest does not
             except urllib3.exceptions.HTTPError as error:
                 self._continue(error)
                 continue
@@ -165,11 +167,11 @@ class Body(io.RawIOBase):
         """Asks for the rest."""
         self._response.close()
         self._failures += 1
-        if self._failures > _ATTEMPTS:
+        if self._failures > self._attempts:
             raise StoreUnavailable(
                 f"The connection to the object store broke again and again in the middle of {self._key!r}; try again later."
             ) from error
-        time.sleep(_FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1))
+        time.sleep(min(BACKOFF_SECONDS * 2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS))
         with translated(self._key):
             self._response = self._request(self._next, self._end - self._next)
         if self._response.headers.get("ETag", "") != self._etag:

@@ -25,7 +25,7 @@ from services.runtime.errors import InvalidArgument
 from services.runtime.files import write_atomically
 from services.runtime.keys import check_key
 from services.runtime.s3_body import PART_BYTES, Body, Followed, Spoiled
-from services.runtime.s3_connection import S3Address, open_client, open_pool, retry_policy, translated
+from services.runtime.s3_connection import S3Address, attempts_of, open_client, open_pool, retry_policy, translated
 from services.runtime.store import (
     DEFAULT_CONTENT_TYPE,
     ObjectExists,
@@ -66,6 +66,7 @@ class S3Store:
         self._bucket = address.bucket
         self._checksums = address.checksums
         self._http = open_pool(address, patient=patient)
+        self._attempts = attempts_of(patient=patient)
         self._create_policy = retry_policy(patient=patient, lost_answers=False)
         self._client = open_client(address, credentials, self._http)
         self._bucket_lock = threading.Lock()
@@ -216,7 +217,10 @@ class S3Store:
         return ObjectInfo(key, found.size, etag, found.last_modified.astimezone(UTC))
 
     def _stream(self, key: str, response: urllib3.BaseHTTPResponse, start: int, *, check: bool) -> BinaryIO:
-        body = Body(key, response, lambda start, length: self._ask(key, start, length), start=start, check=check)
+        def ask(start: int, length: int | None) -> urllib3.BaseHTTPResponse:
+            return self._ask(key, start, length)
+
+        body = Body(key, response, ask, start=start, check=check, attempts=self._attempts)
         return cast(BinaryIO, io.BufferedReader(body, _BLOCK_BYTES))
 
     def _ask(self, key: str, start: int, length: int | None) -> urllib3.BaseHTTPResponse:

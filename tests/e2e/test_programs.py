@@ -18,6 +18,7 @@ import pytest
 from tests.e2e.stack import Stack
 from timbre import AsyncClient, Client, errors
 from timbre.client.events import Changed, Ended, LogLine
+from timbre.commands.speech import play
 from timbre.serve import SERVICES
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "programs.md").read_text()
@@ -158,6 +159,11 @@ def test_speech_is_played_by_what_is_there(made: Path, shell: Shell) -> None:
     assert json.loads(said.stdout)["duration"] == pytest.approx(seconds)
     assert seconds > 0.1
     assert "--rate=22050" in (shell.folder / "arguments").read_text()
+
+
+def test_pieces_may_end_in_the_middle_of_a_sample(tmp_path: Path) -> None:
+    played = play(("tee", str(tmp_path / "heard")), iter([b"\x00" * 3, b"\x00" * 5, b"\x00" * 2]))
+    assert (played, (tmp_path / "heard").stat().st_size) == (5, 10)
 
 
 def test_the_doctor_says_how_to_mend(shell: Shell, stack: Stack) -> None:

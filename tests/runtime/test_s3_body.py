@@ -1,12 +1,16 @@
-"""Which content an ETag belongs to."""
+"""Which content an ETag belongs to, and how often what breaks is continued."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 
 import pytest
+import urllib3
 
+from services.runtime import s3_body
 from services.runtime.s3_body import PART_BYTES, Digest
+from services.runtime.store import StoreUnavailable
 
 
 def md5(content: bytes) -> bytes:
@@ -43,3 +47,42 @@ def test_what_cannot_be_told_fits() -> None:
     encrypted = {"x-amz-server-side-encryption-aws-kms-key-id": "key"}
     assert digest_of(b"x").fits("0" * 32, encrypted)
     assert not digest_of(b"x").fits("0" * 32, {})
+
+
+class Broken(io.RawIOBase):
+    """A connection that breaks after so many bytes."""
+
+    def __init__(self, content: bytes) -> None:
+        self._rest = io.BytesIO(content)
+
+    def read(self, size: int = -1) -> bytes:
+        if block := self._rest.read(size):
+            return block
+        raise ConnectionResetError("Connection reset by peer")
+
+    def read1(self, size: int = -1) -> bytes:
+        return self.read(size)
+
+
+@pytest.mark.parametrize(
+    ("breaks", "attempts", "read"), [(4, 4, True), (5, 4, False), (5, 12, True), (12, 12, True), (13, 12, False)]
+)
+def test_a_read_is_continued_as_often_as_the_store_is_patient(
+    monkeypatch: pytest.MonkeyPatch, breaks: int, attempts: int, read: bool
+) -> None:
+    """What counts is how often it broke in a row: every byte that comes begins the count anew."""
+    monkeypatch.setattr(s3_body, "BACKOFF_SECONDS", 0)
+    content = b"0123456789"
+    left = [content[:2], *[b""] * (breaks - 1), content[2:4], *[b""] * (breaks - 1), content[4:]]
+
+    def ask(start: int, _length: int | None) -> urllib3.BaseHTTPResponse:
+        assert start in (0, 2, 4)
+        headers = {"Content-Length": str(len(content) - start)}
+        return urllib3.HTTPResponse(Broken(left.pop(0)), headers=headers, preload_content=False)
+
+    with s3_body.Body("key", ask(0, None), ask, start=0, check=False, attempts=attempts) as body:
+        if read:
+            assert body.read() == content
+        else:
+            with pytest.raises(StoreUnavailable, match="broke again and again in the middle of 'key'"):
+                body.read()

@@ -35,7 +35,7 @@ from services.trainer.settings import TrainerSettings
 from services.xtts.checkpoint import load_checkpoint
 
 # Nine clips are trained on: with four a step the last of each epoch leaves one process without any.
-OPTIONS = TrainOptions(epochs=12, batch_size=4, learning_rate=1e-3, save_every=4, dropout=0.0)
+OPTIONS = TrainOptions(epochs=6, batch_size=4, learning_rate=1e-3, save_every=2, dropout=0.0)
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ async def test_two_processes_compute_what_one_does(
     assert lines[0] == "Training on the CPU with 1 thread in float32, 2 processes of this kind together."
     assert len(lines) == len(set(lines)), "one of them reports"
     assert_equal(undisturbed, curve(queue, job.id))
-    assert undisturbed[36] < undisturbed[1] - 0.5
+    assert undisturbed[18] < undisturbed[1] - 0.2
     one, two = weights(store, "alone", tmp_path), weights(store, "both", tmp_path)
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=0, atol=1e-4, msg=name)

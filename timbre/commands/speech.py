@@ -75,14 +75,14 @@ def play(player: tuple[str, ...], pieces: Iterator[bytes]) -> int:
     Raises:
         OSError: The player failed.
     """
-    samples = 0
+    played = 0  # bytes: a piece may end in the middle of a sample
     with subprocess.Popen(player, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         assert process.stdin is not None
         try:
             for piece in pieces:
                 process.stdin.write(piece)
                 process.stdin.flush()
-                samples += len(piece) // _SAMPLE_BYTES
+                played += len(piece)
             process.stdin.close()
         except BrokenPipeError:
             pass  # it has ended already: its exit code says how
@@ -91,7 +91,7 @@ def play(player: tuple[str, ...], pieces: Iterator[bytes]) -> int:
             raise
     if process.returncode:
         raise OSError(f"{player[0]} could not play it (exit code {process.returncode}): write a file by --output speech.wav.")
-    return samples
+    return played // _SAMPLE_BYTES
 
 
 def ab(

@@ -127,7 +127,8 @@ class LocalRunner:
             del self._children[job.lease]
             return Sighting(WorkerState.GONE, f"The worker process ended unexpectedly ({_describe(child.returncode)})")
         if job.pid is not None:
-            gone = machine.is_here(job) and not machine.works_here(job)
+            # Of a child that has just ended we are told in a moment how, which says more.
+            gone = child is None and machine.is_here(job) and not machine.works_here(job)
             return Sighting(WorkerState.GONE, "The worker process is gone") if gone else ALIVE
         owner = machine.owner_of(job)
         # A service starts the worker before it looks again, so that a job of ours without one is an earlier process's.
