@@ -90,6 +90,7 @@ DESCRIBED = {
     "services/runtime/migrations/": "the database's schema, step by step",
     "services/runtime/migrations/script.py.mako": "what a new migration starts from",
     "services/trainer/": "fine-tuning",
+    "services/voices/": "the voices made: checkpoints, which is the current one, what was said",
     "services/xtts/": "the model, shared by trainer and inference",
     "tests/": "mirrors the folders above",
     "tests/e2e/": "real processes, through the gateway",
