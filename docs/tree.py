@@ -54,6 +54,7 @@ DESCRIBED = {
     "gateway/routes/": "one file a resource",
     "gateway/schemas/": "the JSON that goes in and out",
     "gateway/swagger/": "the API's page, `/docs`",
+    "gateway/translate/": "between the protos and that JSON",
     "gateway/webui/": "the web page: TypeScript, React, built by Vite into `dist/`",
     "gateway/webui/.npmrc": "how npm fetches its packages",
     "gateway/webui/biome.json": "the rules of its lint",

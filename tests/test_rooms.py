@@ -50,7 +50,9 @@ def imported(path: Path) -> Iterable[str]:
                 found = [f"{module}.{name.name}" for name in names]
             case _:
                 continue
-        yield from (name for name in found if re.match(r"(services|gateway|timbre|tests)\b", name) and not GENERATED.match(name))
+        yield from (
+            name for name in found if re.match(r"(services|gateway|timbre|tests)\b", name) and not GENERATED.match(name)
+        )
 
 
 def test_every_service_is_a_room() -> None:

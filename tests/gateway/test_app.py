@@ -219,11 +219,11 @@ def test_schemas_and_protos_agree(schema: type[BaseModel], message: Descriptor, 
 
 
 def test_every_enum_value_has_a_name_in_json() -> None:
-    from gateway.translate import JOB_STATE_NUMBERS, training_status
+    from gateway import translate
 
-    assert set(JOB_STATE_NUMBERS.values()) == set(jobs_pb2.JobState.values()) - {0}
+    assert set(translate.jobs.JOB_STATE_NUMBERS.values()) == set(jobs_pb2.JobState.values()) - {0}
     for number in set(trainer_pb2.TrainingState.values()) - {0}:
-        assert training_status(trainer_pb2.GetTrainingStatusResponse(state=number)).state
+        assert translate.training.status(trainer_pb2.GetTrainingStatusResponse(state=number)).state
 
 
 @pytest.fixture(scope="module")
