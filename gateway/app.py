@@ -91,7 +91,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         from gateway.limits import UploadQuota
 
         app.state.upload_quota = UploadQuota(settings)
-    app.state.link = links if verifier else translate.file_url
+    app.state.link = links if verifier else translate.values.file_url
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, settings=settings, streamed=uploads.PATHS)
     if settings.rate_limits == "on":

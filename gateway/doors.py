@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import errors
-from gateway.translate import DATASET_AUDIO, file_url
+from gateway.translate.values import DATASET_AUDIO, file_url
 from services.runtime import audit
 from services.runtime.auth import ADMIN, AUTHORIZATION, SCOPES, Verifier, authorization, caller, only
 from services.runtime.errors import PermissionDenied, TimbreError

@@ -58,10 +58,10 @@ async def _written(changes: Any) -> AsyncIterator[bytes]:
 def _events(change: Change) -> bytes:
     events = []
     if change.ended:
-        state = translate.job(change.job).state if change.job else None
+        state = translate.jobs.job(change.job).state if change.job else None
         return _event("end", json.dumps({"state": state}))
     if change.job:
-        events.append(_event("job", translate.job(change.job).model_dump_json()))
+        events.append(_event("job", translate.jobs.job(change.job).model_dump_json()))
     for line in change.lines:
         data = {"sequence": line.sequence, "time": line.create_time.ToJsonString(), "text": line.text}
         events.append(_event("log", json.dumps(data, ensure_ascii=False), line.sequence))

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.errors import RATE_LIMITED, Failure
 from gateway.settings import GatewaySettings
-from gateway.translate import DATASET_AUDIO
+from gateway.translate.values import DATASET_AUDIO
 from services.runtime.auth import ANYBODY, caller
 from services.runtime.errors import ResourceExhausted
 

@@ -97,7 +97,7 @@ async def store_recordings(request: Request, services: Backends) -> Response:
         first = dataset_pb2.UploadRecordingRequest(header=header)
         try:
             stored = await _send(services, services.dataset.UploadRecording, first, file.chunks)
-            results.append(translate.uploaded_file(file.name, stored))
+            results.append(translate.dataset.uploaded_file(file.name, stored))
         except CallFailed as failed:
             failures.append(of_call(failed))
             results.append(dataset.UploadedFile(name=file.name, status="failed", detail=failures[-1].detail))
@@ -123,7 +123,7 @@ async def store_archive(request: Request, services: Backends, key: str | None) -
         header = dataset_pb2.UploadHeader(folder=folder, filename=file.name, language=language)
         first = dataset_pb2.UploadArchiveRequest(header=header)
         accepted = await _send(services, services.dataset.UploadArchive, first, file.chunks, key)
-        return translate.import_started(folder, accepted)
+        return translate.dataset.import_started(folder, accepted)
     raise AssertionError("_files yields a file or raises")
 
 

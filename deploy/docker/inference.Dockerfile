@@ -20,7 +20,7 @@ COPY services/__init__.py services/scopes.py services/
 COPY services/runtime services/runtime
 COPY services/xtts services/xtts
 COPY services/dataset services/dataset
-COPY services/trainer services/trainer
+COPY services/voices services/voices
 COPY services/inference services/inference
 RUN /tools/bin/hatchling build -t wheel -d dist \
     && /tools/bin/uv pip install --no-cache --compile-bytecode --python /opt/timbre/bin/python --no-deps dist/*.whl

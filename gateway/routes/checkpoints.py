@@ -40,7 +40,7 @@ async def checkpoints(
     """List the checkpoints there are, newest first."""
     request = trainer_pb2.ListCheckpointsRequest(model_name=model_name)
     found = await services.call(services.trainer.ListCheckpoints, request)
-    return reply_checkpoints([translate.checkpoint(one) for one in found.checkpoints])
+    return reply_checkpoints([translate.checkpoints.checkpoint(one) for one in found.checkpoints])
 
 
 @router.post("/load", response_model=training.CheckpointLoaded, responses=problems(404, 422))
@@ -54,21 +54,21 @@ async def load(
     timeout = services.settings.load_timeout_seconds
     times = await count_replicas(services.settings.inference_address)
     loaded = await services.call_while_connected(request, services.inference.LoadCheckpoint, wanted, timeout, times)
-    return reply(translate.checkpoint_loaded(loaded))
+    return reply(translate.checkpoints.loaded(loaded))
 
 
 @router.delete("", response_model=training.CheckpointDeleted, responses=problems(400, 404, 422))
 async def delete_checkpoint(services: Services, checkpoint_path: Path) -> Response:
     """Delete a checkpoint. The newest one of a model that is being trained stays: 400."""
     wanted = trainer_pb2.DeleteCheckpointRequest(checkpoint=checkpoint_path)
-    return reply(translate.checkpoint_deleted(await services.call(services.trainer.DeleteCheckpoint, wanted)))
+    return reply(translate.checkpoints.deleted(await services.call(services.trainer.DeleteCheckpoint, wanted)))
 
 
 @router.post("/promote", response_model=training.CheckpointPromoted, responses=problems(404, 422))
 async def promote(services: Services, checkpoint_path: Path) -> Response:
     """Make a checkpoint its voice's current one: what speaks when only the voice is named."""
     wanted = trainer_pb2.PromoteCheckpointRequest(checkpoint=checkpoint_path)
-    return reply(translate.checkpoint_promoted(await services.call(services.trainer.PromoteCheckpoint, wanted)))
+    return reply(translate.checkpoints.promoted(await services.call(services.trainer.PromoteCheckpoint, wanted)))
 
 
 @router.get("/export", response_class=Response, responses={**_ZIP, **problems(400, 404, 422)})

@@ -22,22 +22,22 @@ FolderQuery = Annotated[Text, Query(description="Dataset folder path.", examples
 @router.post("/dataset/download", response_model=dataset.DownloadStarted, responses=problems(400, 413, 422))
 async def download(body: dataset.DownloadRequest, services: Services, key: IdempotencyKey = None) -> Response:
     """Download the audio of videos into a dataset, as a background job. A URL that is not allowed is 400."""
-    started = await services.submit(services.dataset.StartDownload, translate.download_request(body), key)
-    return reply(translate.download_started(started))
+    started = await services.submit(services.dataset.StartDownload, translate.dataset.download_request(body), key)
+    return reply(translate.dataset.download_started(started))
 
 
 @router.post("/dataset/segment", response_model=dataset.SegmentStarted, responses=problems(400, 404, 413, 422))
 async def segment(body: dataset.SegmentRequest, services: Services, key: IdempotencyKey = None) -> Response:
     """Cut the recordings of a dataset into segments at pauses, as a background job."""
-    started = await services.submit(services.dataset.StartSegmentation, translate.segment_request(body), key)
-    return reply(translate.segment_started(started))
+    started = await services.submit(services.dataset.StartSegmentation, translate.dataset.segment_request(body), key)
+    return reply(translate.dataset.segment_started(started))
 
 
 @router.post("/dataset/transcribe", response_model=dataset.TranscribeStarted, responses=problems(400, 404, 413, 422))
 async def transcribe(body: dataset.TranscribeRequest, services: Services, key: IdempotencyKey = None) -> Response:
     """Transcribe the segments of a dataset with Whisper, as a background job."""
-    started = await services.submit(services.dataset.StartTranscription, translate.transcribe_request(body), key)
-    return reply(translate.transcribe_started(started))
+    started = await services.submit(services.dataset.StartTranscription, translate.dataset.transcribe_request(body), key)
+    return reply(translate.dataset.transcribe_started(started))
 
 
 @router.get("/dataset/stats", response_model=dataset.DatasetStats, responses=problems(422))
@@ -45,7 +45,7 @@ async def stats(request: Request, folder: FolderQuery = dataset.DEFAULT_FOLDER) 
     """Get figures of a dataset: zeros for one that does not exist."""
     services = services_of(request)
     figures = await services.call(services.dataset.GetDatasetStats, dataset_pb2.GetDatasetStatsRequest(folder=folder))
-    return reply(translate.dataset_stats(figures))
+    return reply(translate.dataset.stats(figures))
 
 
 @router.get("/dataset/files", response_model=dataset.DatasetFiles, responses=problems(422))
@@ -57,14 +57,14 @@ async def files(
 ) -> Response:
     """List the segments of a dataset as files."""
     request = dataset_pb2.ListDatasetFilesRequest(folder=folder, limit=limit, offset=offset)
-    return reply(translate.dataset_files(await services.call(services.dataset.ListDatasetFiles, request)))
+    return reply(translate.dataset.files(await services.call(services.dataset.ListDatasetFiles, request)))
 
 
 @router.get("/datasets", response_model=dataset.Datasets, responses=problems())
 async def datasets(services: Services) -> Response:
     """List the datasets there are, with their figures."""
     found = await services.call(services.dataset.ListDatasets, dataset_pb2.ListDatasetsRequest())
-    return reply(translate.datasets(found))
+    return reply(translate.dataset.datasets(found))
 
 
 @router.post(

@@ -25,9 +25,9 @@ router = APIRouter(prefix="/training/inference", tags=["Inference"])
 @router.post("/synthesize", response_model=inference.Synthesized, responses=problems(404, 413, 422))
 async def synthesize(request: Request, body: inference.SynthesisRequest, services: Services) -> Response:
     """Speak a text with a checkpoint or the base model. Hanging up cancels it."""
-    wanted, timeout = translate.synthesis_request(body), services.settings.synthesis_timeout_seconds
+    wanted, timeout = translate.inference.synthesis_request(body), services.settings.synthesis_timeout_seconds
     spoken = await services.call_while_connected(request, services.inference.Synthesize, wanted, timeout)
-    return reply(translate.synthesized(body, spoken, request.app.state.link))
+    return reply(translate.inference.synthesized(body, spoken, request.app.state.link))
 
 
 @router.post("/stream", response_class=Response, responses={**_STREAM, **problems(404, 413, 422)})
@@ -36,7 +36,7 @@ async def stream(request: Request, body: inference.StreamRequest, services: Serv
 
     It is kept as `synthesize` keeps its own when it ends: see `history`.
     """
-    wanted, timeout = translate.stream_request(body), services.settings.stream_timeout_seconds
+    wanted, timeout = translate.inference.stream_request(body), services.settings.stream_timeout_seconds
     replies = services.stream_while_connected(request, services.inference.SynthesizeStream, wanted, timeout)
     if body.format == "wav":
         return await reply_stream(replies, lambda spoken: spoken.encoded, "audio/wav")
@@ -56,20 +56,21 @@ async def history(
     """List what was spoken, newest first."""
     wanted = inference_pb2.ListUtterancesRequest(checkpoint=checkpoint, limit=limit, before=before)
     found = await services.call(services.inference.ListUtterances, wanted)
-    return reply(translate.history(found, request.app.state.link))
+    return reply(translate.inference.history(found, request.app.state.link))
 
 
 @router.delete("/history/{utterance_id}", response_model=inference.UtteranceDeleted, responses=problems(404, 422))
 async def delete_utterance(utterance_id: Text, services: Services) -> Response:
     """Delete something that was spoken, audio and all."""
     wanted = inference_pb2.DeleteUtteranceRequest(utterance_id=utterance_id)
-    return reply(translate.utterance_deleted(await services.call(services.inference.DeleteUtterance, wanted)))
+    return reply(translate.inference.utterance_deleted(await services.call(services.inference.DeleteUtterance, wanted)))
 
 
 @router.post("/votes", response_model=inference.Votes, responses=problems(404, 413, 422))
 async def vote(body: inference.Vote, services: Services) -> Response:
     """Say which side of a comparison is preferred. Of several votes of one caller on one comparison the last counts."""
-    return reply(translate.votes((await services.call(services.inference.CastVote, translate.vote(body))).tally))
+    cast = await services.call(services.inference.CastVote, translate.inference.vote(body))
+    return reply(translate.inference.votes(cast.tally))
 
 
 @router.get("/votes", response_model=inference.Votes, responses=problems(422))
@@ -80,7 +81,7 @@ async def votes(
 ) -> Response:
     """Count the votes on the comparisons of two models, with a confidence interval."""
     wanted = inference_pb2.GetVotesRequest(checkpoint=checkpoint, against=against)
-    return reply(translate.votes((await services.call(services.inference.GetVotes, wanted)).tally))
+    return reply(translate.inference.votes((await services.call(services.inference.GetVotes, wanted)).tally))
 
 
 @router.post("/ab-test", response_model=inference.Comparison, responses=problems(400, 404, 413, 422))
@@ -89,6 +90,6 @@ async def ab_test(request: Request, body: inference.ComparisonRequest, services:
 
     They are held against recordings of the checkpoint's voice that its training did not see.
     """
-    wanted, timeout = translate.comparison_request(body), services.settings.comparison_timeout_seconds
+    wanted, timeout = translate.inference.comparison_request(body), services.settings.comparison_timeout_seconds
     compared = await services.call_while_connected(request, services.inference.CompareCheckpoint, wanted, timeout)
-    return reply(translate.comparison(compared, request.app.state.link))
+    return reply(translate.inference.comparison(compared, request.app.state.link))

@@ -28,16 +28,16 @@ async def list_jobs(
     state: Annotated[list[jobs.JobState], Query(description="Only jobs in this state; may be repeated.")] = [],  # noqa: B006
 ) -> Response:
     """List jobs, newest first."""
-    states = [translate.JOB_STATE_NUMBERS[one] for one in state]
+    states = [translate.jobs.JOB_STATE_NUMBERS[one] for one in state]
     request = jobs_pb2.ListJobsRequest(limit=limit, offset=offset, kind=kind, subject=subject, states=states)
-    return reply(translate.job_list(await services.call_jobs("ListJobs", request)))
+    return reply(translate.jobs.listing(await services.call_jobs("ListJobs", request)))
 
 
 @router.get("/jobs/{job_id}", response_model=jobs.Job, responses=problems(404))
 async def get_job(job_id: str, services: Services) -> Response:
     """Get one job."""
     found = await services.call_jobs("GetJob", jobs_pb2.GetJobRequest(job_id=job_id))
-    return reply(translate.job(found.job))
+    return reply(translate.jobs.job(found.job))
 
 
 @router.get("/jobs/{job_id}/log", response_model=jobs.JobLog, responses=problems(404, 422))
@@ -49,14 +49,14 @@ async def get_job_log(
 ) -> Response:
     """Get the log of a job."""
     request = jobs_pb2.GetJobLogRequest(job_id=job_id, after_sequence=after, tail_count=tail or 0)
-    return reply(translate.job_log(job_id, after, await services.call_jobs("GetJobLog", request)))
+    return reply(translate.jobs.log(job_id, after, await services.call_jobs("GetJobLog", request)))
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=jobs.Job, responses=problems(400, 404))
 async def cancel_job(job_id: str, services: Services) -> Response:
     """Ask a job to stop. It saves what it has first; asking twice is fine, and 400 says that it has ended already."""
     asked = await services.call_jobs("CancelJob", jobs_pb2.CancelJobRequest(job_id=job_id))
-    return reply(translate.job(asked.job))
+    return reply(translate.jobs.job(asked.job))
 
 
 @router.get("/jobs/{job_id}/events", response_class=Response, responses={**events.EVENTS_RESPONSE, **problems(404)})

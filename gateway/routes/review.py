@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 from timbre.dataset.v1 import dataset_pb2
 
-from gateway import objects, translate_review
+from gateway import objects, translate
 from gateway.backends import CallFailed
 from gateway.errors import Failure, of_call
 from gateway.reply import Services, reply
@@ -42,14 +42,14 @@ async def segments(
     """List the segments of a dataset with their transcripts, in order: none for one that does not exist."""
     wanted = dataset_pb2.ListSegmentsRequest(folder=folder, limit=limit, offset=offset)
     found = await services.call(services.dataset.ListSegments, wanted)
-    return Response(translate_review.segments_json(found, request.app.state.link), media_type="application/json")
+    return Response(translate.review.segments_json(found, request.app.state.link), media_type="application/json")
 
 
 @router.get("/dataset/segments/{id}", response_model=review.Segment, responses=problems(404, 422))
 async def get_segment(request: Request, services: Services, id: SegmentId, folder: FolderQuery = DEFAULT_FOLDER) -> Response:
     """Get one segment."""
     found = await services.call(services.dataset.GetSegment, dataset_pb2.GetSegmentRequest(folder=folder, id=id))
-    return reply(translate_review.segment(found.segment, request.app.state.link))
+    return reply(translate.review.segment(found.segment, request.app.state.link))
 
 
 @router.patch("/dataset/segments/{id}", response_model=review.Segment, responses={**problems(400, 404, 413, 422), **_CONFLICT})
@@ -62,15 +62,15 @@ async def edit_segment(
     """
     link = request.app.state.link
     try:
-        changed = await services.call(services.dataset.UpdateSegment, translate_review.segment_edit(folder, id, body))
+        changed = await services.call(services.dataset.UpdateSegment, translate.review.segment_edit(folder, id, body))
     except CallFailed as failed:
         refused = of_call(failed)
         if refused.status != 409:
             raise
         now = await services.call(services.dataset.GetSegment, dataset_pb2.GetSegmentRequest(folder=folder, id=id))
-        current = translate_review.segment(now.segment, link).model_dump()
+        current = translate.review.segment(now.segment, link).model_dump()
         return Failure(409, refused.detail, refused.reason, extra={"segment": current}).response()
-    return reply(translate_review.segment(changed.segment, link))
+    return reply(translate.review.segment(changed.segment, link))
 
 
 @router.post("/dataset/segments/batch", response_model=review.SegmentsChanged, responses=problems(404, 413, 422))
@@ -85,7 +85,7 @@ async def exclude_segments(body: review.SegmentBatch, services: Services, folder
 async def recordings(request: Request, services: Services, folder: FolderQuery = DEFAULT_FOLDER) -> Response:
     """List the recordings of a dataset, with where they come from."""
     found = await services.call(services.dataset.ListRecordings, dataset_pb2.ListRecordingsRequest(folder=folder))
-    return reply(translate_review.recordings(found, request.app.state.link))
+    return reply(translate.review.recordings(found, request.app.state.link))
 
 
 @router.delete("/dataset/recordings/{source}", response_model=review.RecordingDeleted, responses=problems(400, 404, 422))
@@ -109,9 +109,9 @@ async def delete_dataset(
 @router.post("/dataset/preview", response_model=review.Preview, responses=problems(404, 413, 422))
 async def preview(body: review.PreviewRequest, services: Services) -> Response:
     """Say how a recording would be cut with these knobs, without cutting it."""
-    wanted = translate_review.preview_request(body)
+    wanted = translate.review.preview_request(body)
     made = await services.call(services.dataset.PreviewSegmentation, wanted, services.settings.dataset_timeout_seconds)
-    return reply(translate_review.preview(made))
+    return reply(translate.review.preview(made))
 
 
 @router.get("/dataset/export", response_class=StreamingResponse, responses={**_ZIP, **problems(404, 422)})

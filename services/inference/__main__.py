@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from timbre.inference.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 
-from services.inference.checkpoints import CheckpointFiles
+from services.inference.checkpoint_files import CheckpointFiles
 from services.inference.engine.interface import EngineLoader
+from services.inference.loaded import Voices
 from services.inference.model_thread import ModelThread
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
-from services.inference.voices import Voices
 from services.runtime import telemetry, traces
 from services.runtime.logs import set_up_logging
 from services.runtime.node_cache import NodeCache

@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from services.inference.history import Utterance, id_of, remember
 from services.inference.requests import SpeechRequest
 from services.inference.synthesis import SAMPLE_RATE_HERTZ, Spoken
 from services.inference.waveform import to_pcm16
 from services.runtime.store import ObjectExists, ObjectStore
+from services.voices.history import Utterance, id_of, remember
 
 Samples = npt.NDArray[np.float32]
 

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.inference.checkpoints import BASE
 from services.inference.compare import mfcc_score, speaker_similarity
 from services.inference.engine.interface import Engine, Sampling
+from services.inference.loaded import Voices
 from services.inference.synthesis import SAMPLE_RATE_HERTZ, Cancelled, Samples, speak
-from services.inference.voices import Voices
 from services.runtime.errors import FailedPrecondition
 from services.runtime.keys import check_name
-from services.trainer.checkpoints import ROOT
+from services.voices.checkpoints import BASE, ROOT
 
 MIN_SCORED_SECONDS = 0.5
 """Shorter audio is filled up with silence before it is scored: the speaker encoder needs some frames."""

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import AsyncGenerator, Generator, Iterator
 from pathlib import Path
 
-from services.inference.checkpoints import CheckpointFiles
+from services.inference.checkpoint_files import CheckpointFiles
 from services.inference.settings import InferenceSettings
 from services.runtime.store import ObjectInfo
 

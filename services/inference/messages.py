@@ -4,17 +4,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from timbre.inference.v1 import inference_pb2 as pb
 
 from services.runtime.errors import InvalidArgument
+from services.voices.messages import timestamp
 
 if TYPE_CHECKING:
     from services.inference.encode import Format
-    from services.inference.history import Utterance
     from services.inference.models import Kind, Model
     from services.inference.votes import Preference, Tally
 
@@ -50,23 +48,6 @@ def preference_of(number: int) -> Preference:
     return _PREFERENCES[number]
 
 
-def to_utterance(said: Utterance) -> pb.Utterance:
-    return pb.Utterance(
-        utterance_id=said.id,
-        audio_key=said.audio_key,
-        text=said.text,
-        checkpoint=said.checkpoint,
-        temperature=said.temperature,
-        speed=said.speed,
-        language=said.language,
-        speaker=said.speaker,
-        seed=said.seed,
-        duration_seconds=said.duration_seconds,
-        real_time_factor=said.real_time_factor,
-        create_time=_timestamp(datetime.fromtimestamp(said.created_at, UTC)),
-    )
-
-
 def to_tally(tally: Tally) -> pb.VoteTally:
     low, high = tally.interval
     return pb.VoteTally(
@@ -83,11 +64,5 @@ def to_tally(tally: Tally) -> pb.VoteTally:
 
 
 def to_model(model: Model) -> pb.Model:
-    created = _timestamp(model.created) if model.created else None
+    created = timestamp(model.created) if model.created else None
     return pb.Model(name=model.name, kind=_KINDS[model.kind], checkpoint=model.checkpoint, create_time=created)
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

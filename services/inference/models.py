@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from services.inference.checkpoints import BASE
-from services.inference.history import model_of
 from services.runtime.errors import InvalidArgument, NotFound
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import find_checkpoint
-from services.trainer.selection import current_checkpoint, standings
+from services.voices.checkpoints import BASE, find_checkpoint
+from services.voices.history import model_of
+from services.voices.selection import current_checkpoint, standings
 
 ANY_VOICE = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
 """OpenAI's models, which programs have written into them: the voice that is asked for, or that was trained last."""

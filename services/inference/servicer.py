@@ -14,26 +14,28 @@ import grpc
 from timbre.inference.v1 import inference_pb2 as pb
 from timbre.inference.v1 import inference_pb2_grpc
 
-from services.inference import history, votes
+from services.inference import votes
 from services.inference.audio_objects import keep_speech, store_together
-from services.inference.checkpoints import BASE, CheckpointFiles
+from services.inference.checkpoint_files import CheckpointFiles
 from services.inference.comparison import Comparison, compare
 from services.inference.encode import encode
 from services.inference.export import export_zip, on_a_thread
-from services.inference.messages import format_of, preference_of, to_model, to_tally, to_utterance
+from services.inference.loaded import Voices
+from services.inference.messages import format_of, preference_of, to_model, to_tally
 from services.inference.model_thread import Cancelled, ModelThread
 from services.inference.models import get_model, list_models, resolve
 from services.inference.requests import SpeechRequest, make_sampling
 from services.inference.settings import InferenceSettings
 from services.inference.synthesis import SAMPLE_RATE_HERTZ, Spoken, synthesise
-from services.inference.voices import Voices
 from services.inference.waveform import to_pcm16
 from services.runtime import telemetry
 from services.runtime.auth import caller
 from services.runtime.errors import TimbreError
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import is_checkpoint
-from services.trainer.selection import keep_scores
+from services.voices import history
+from services.voices.checkpoints import BASE, is_checkpoint
+from services.voices.messages import to_utterance
+from services.voices.selection import keep_scores
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

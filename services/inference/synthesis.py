@@ -13,9 +13,9 @@ import soxr
 
 from services.dataset.normalise import normalise
 from services.inference.engine.interface import Engine, Sampling, Speech
+from services.inference.loaded import Loaded, Voices
 from services.inference.requests import SEED_LIMIT, SpeechRequest
 from services.inference.sentences import Piece, split_text, spoken_form
-from services.inference.voices import Loaded, Voices
 from services.inference.waveform import join, limit_peak, trim
 from services.runtime.errors import Internal, InvalidArgument
 

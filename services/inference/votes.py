@@ -17,11 +17,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from services.inference.checkpoints import BASE
 from services.runtime.errors import NotFound
 from services.runtime.keys import check_name
 from services.runtime.store import ObjectNotFound, ObjectStore
-from services.trainer.checkpoints import ROOT
+from services.voices.checkpoints import BASE, ROOT
 
 Preference = Literal["base", "finetuned", "tie"]
 

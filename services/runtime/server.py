@@ -91,14 +91,8 @@ async def serve(
         for coroutine in (*background, *warm_ups.values()):
             coroutine.close()
         raise
-    chassis = ChassisInterceptor(open_verifier(settings), scopes)
-    options = [*SERVER_OPTIONS, ("grpc.max_concurrent_streams", settings.max_streams)]
-    server = grpc.aio.server(interceptors=[chassis], options=options)
     healthy = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    for register in services.values():
-        register(server)
-    reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    server = _make_server(services, settings, scopes, healthy)
     try:
         port = _bind(server, listen, tls.of_services(settings))
         probed = await _answer_probes(settings.health_listen, healthy)
@@ -131,6 +125,23 @@ async def serve(
     with contextlib.suppress(asyncio.CancelledError):
         await waiter
     logger.info("stopped")
+
+
+def _make_server(
+    services: Mapping[str, Register],
+    settings: RuntimeSettings,
+    scopes: Mapping[str, Collection[str]] | None,
+    healthy: health.aio.HealthServicer,
+) -> grpc.aio.Server:
+    """Makes the server of these services, with health and reflection beside them; it listens nowhere yet."""
+    chassis = ChassisInterceptor(open_verifier(settings), scopes)
+    options = [*SERVER_OPTIONS, ("grpc.max_concurrent_streams", settings.max_streams)]
+    server = grpc.aio.server(interceptors=[chassis], options=options)
+    health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
+    for register in services.values():
+        register(server)
+    reflection.enable_server_reflection([*services, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    return server
 
 
 def _bind(server: grpc.aio.Server, listen: str, certificates: tls.Certificates | None) -> int:

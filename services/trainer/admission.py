@@ -8,7 +8,7 @@ from services.dataset.manifest import read_summary
 from services.runtime.errors import FailedPrecondition, NotFound
 from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import list_checkpoints
+from services.voices.checkpoints import list_checkpoints
 
 _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from services.runtime.jobs import JobQueue
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import latest, list_checkpoints, read_run, state_key
 from services.trainer.clips import Clip, split_held_out
 from services.trainer.options import TrainOptions
 from services.trainer.runs import TRAIN, seconds_per_step
+from services.voices.checkpoints import latest, list_checkpoints, read_run, state_key
 
 _RUNS = 50
 """Trainings that are looked through, newest first."""

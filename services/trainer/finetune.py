@@ -23,7 +23,6 @@ from torch.utils.tensorboard import SummaryWriter
 from services.runtime.errors import FailedPrecondition
 from services.runtime.jobs.context import JobReleased, JobStopped
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import Run, checkpoint_key, output_folder, write_run
 from services.trainer.clips import Clip, LeftOut, pick, split_held_out
 from services.trainer.evaluate import compute_losses
 from services.trainer.features import Example, FeatureMaker, make_batch, make_examples, random_crop
@@ -40,6 +39,7 @@ from services.trainer.saving import (
 )
 from services.trainer.state import draws_of_batch, order_of_epoch
 from services.trainer.training import Training
+from services.voices.checkpoints import Run, checkpoint_key, output_folder, write_run
 from services.xtts.base import fingerprint
 from services.xtts.build import read_config
 from services.xtts.load import load_for_training

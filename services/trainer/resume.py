@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.runtime.store import ObjectNotFound, ObjectStore
-from services.trainer.checkpoints import (
+from services.trainer.state import StateMisfit, TrainingState, load_state
+from services.voices.checkpoints import (
     Run,
     latest,
     list_checkpoints,
@@ -16,7 +17,6 @@ from services.trainer.checkpoints import (
     state_key,
     write_run,
 )
-from services.trainer.state import StateMisfit, TrainingState, load_state
 
 if TYPE_CHECKING:
     from services.runtime.jobs.context import JobContext

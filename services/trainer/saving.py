@@ -8,14 +8,14 @@ from dataclasses import replace
 from torch import Tensor
 from TTS.tts.layers.xtts.gpt import GPT
 
-from services.trainer.checkpoints import checkpoint_key, events_key, prune, write_run
 from services.trainer.clips import pick, reference_clips
 from services.trainer.evaluate import held_out_loss
 from services.trainer.resume import keep_state
-from services.trainer.selection import promoted_epoch
 from services.trainer.snapshot import make_checkpoint
 from services.trainer.state import TrainingState, save_state
 from services.trainer.training import Training
+from services.voices.checkpoints import checkpoint_key, events_key, prune, write_run
+from services.voices.selection import promoted_epoch
 from services.xtts.base import fingerprint
 from services.xtts.checkpoint import save_checkpoint
 

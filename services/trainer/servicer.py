@@ -9,21 +9,22 @@ import grpc
 from timbre.trainer.v1 import trainer_pb2 as pb
 from timbre.trainer.v1 import trainer_pb2_grpc
 
-from services.inference.messages import to_utterance
 from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.jobs.machine import wait_for_exit
 from services.runtime.jobs.queue import JobActive
 from services.runtime.jobs.servicer import to_timestamp
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.store import ObjectStore
-from services.trainer import admission, estimate, runs, selection
-from services.trainer.checkpoints import output_folder
+from services.trainer import admission, estimate, runs
 from services.trainer.requests import model_name_of, training_parameters
 from services.trainer.runs import TRAIN, list_runs
-from services.trainer.selection import Standing, standings
 from services.trainer.settings import TrainerSettings
 from services.trainer.voices import Voice, list_voices
 from services.trainer.work import read_clips
+from services.voices import selection
+from services.voices.checkpoints import output_folder
+from services.voices.messages import to_utterance
+from services.voices.selection import Standing, standings
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

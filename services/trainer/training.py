@@ -15,10 +15,10 @@ from TTS.tts.layers.xtts.gpt import GPT
 from TTS.tts.models.xtts import Xtts
 
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import Run
 from services.trainer.features import Example
 from services.trainer.options import TrainOptions
 from services.trainer.state import Position, digest_of
+from services.voices.checkpoints import Run
 
 if TYPE_CHECKING:
     from services.runtime.jobs.context import JobContext

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from services.inference.history import Utterance, newest_of_models
 from services.runtime.jobs import Job, JobQueue
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import read_run
 from services.trainer.runs import TRAIN
-from services.trainer.selection import Standing, standings
+from services.voices.checkpoints import read_run
+from services.voices.history import Utterance, newest_of_models
+from services.voices.selection import Standing, standings
 
 _JOBS = 1_000
 """Trainings that are looked through for the newest of each model."""

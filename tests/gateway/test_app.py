@@ -219,11 +219,11 @@ def test_schemas_and_protos_agree(schema: type[BaseModel], message: Descriptor, 
 
 
 def test_every_enum_value_has_a_name_in_json() -> None:
-    from gateway.translate import JOB_STATE_NUMBERS, training_status
+    from gateway import translate
 
-    assert set(JOB_STATE_NUMBERS.values()) == set(jobs_pb2.JobState.values()) - {0}
+    assert set(translate.jobs.JOB_STATE_NUMBERS.values()) == set(jobs_pb2.JobState.values()) - {0}
     for number in set(trainer_pb2.TrainingState.values()) - {0}:
-        assert training_status(trainer_pb2.GetTrainingStatusResponse(state=number)).state
+        assert translate.training.status(trainer_pb2.GetTrainingStatusResponse(state=number)).state
 
 
 @pytest.fixture(scope="module")
@@ -255,7 +255,7 @@ def test_every_operation_says_what_it_does(application: Any) -> None:
 
 def test_the_gateway_imports_nothing_heavy() -> None:
     code = (
-        "import sys, time; t = time.perf_counter(); import gateway.__main__; s = time.perf_counter() - t; import json;"
+        "import sys, time; t = time.process_time(); import gateway.__main__; s = time.process_time() - t; import json;"
         "print(json.dumps([s, sorted({name.partition('.')[0] for name in sys.modules})]))"
     )
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -263,7 +263,7 @@ def test_the_gateway_imports_nothing_heavy() -> None:
     heavy = {"torch", "torchaudio", "TTS", "whisper", "librosa", "scipy", "numpy", "transformers", "ray", "sqlalchemy"}
     assert not heavy & set(modules)
     assert not {"minio", "yt_dlp", "soundfile"} & set(modules)
-    assert seconds < 10  # about 0.7 s on a quiet machine
+    assert seconds < 10  # of computing, which is about 1 s; whatever else the machine does
 
 
 @pytest.mark.asyncio(loop_scope="session")

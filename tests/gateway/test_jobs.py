@@ -204,18 +204,20 @@ async def test_many_watchers_share_one_stream(stack: Any) -> None:
     stack.answer(**ledger.answers())
     await ledger.change(lines=2)
 
+    watching = 0
+
     async def watch() -> list[int]:
+        nonlocal watching
         async with follow(stack.client) as events:
+            watching += 1
             return texts(await collect(events))
 
     watchers = [asyncio.create_task(watch()) for _ in range(5)]
-    while not ledger.streams:
-        await asyncio.sleep(0.01)
-    while len(stack.script.requests["GetJob"]) < 5:
+    while not ledger.streams or watching < 5:
         await asyncio.sleep(0.01)
     await ledger.change(lines=2500)  # more than a feed keeps
     late = asyncio.create_task(watch())
-    while len(stack.script.requests["GetJob"]) < 6:
+    while watching < 6:
         await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)  # until it has joined the others
     await ledger.change(state=pb.JOB_STATE_STOPPED, lines=1)

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import pytest
 from timbre.inference.v1 import inference_pb2_grpc
 
-from services.inference.checkpoints import CheckpointFiles
+from services.inference.checkpoint_files import CheckpointFiles
+from services.inference.loaded import Voices
 from services.inference.model_thread import ModelThread
 from services.inference.servicer import InferenceServicer
 from services.inference.settings import InferenceSettings
-from services.inference.voices import Voices
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.node_cache import NodeCache
 from services.runtime.server import SERVER_OPTIONS

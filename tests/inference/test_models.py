@@ -8,8 +8,8 @@ import pytest
 
 from services.inference.models import ModelNotFound, VoiceNotFound, get_model, list_models, resolve
 from services.runtime.folder_store import FolderStore
-from services.trainer.checkpoints import checkpoint_key
-from services.trainer.selection import promote
+from services.voices.checkpoints import checkpoint_key
+from services.voices.selection import promote
 
 ANA_10, ANA_20, BIA_10 = checkpoint_key("ana", 10), checkpoint_key("ana", 20), checkpoint_key("bia", 10)
 WAV = "datasets/caio/segments/segment_00001.wav"

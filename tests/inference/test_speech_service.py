@@ -16,7 +16,7 @@ import pytest
 import soundfile as sf
 from timbre.inference.v1 import inference_pb2 as pb
 
-from services.trainer.selection import standings
+from services.voices.selection import standings
 
 CHECKPOINT = "train/output/my_voice/checkpoints/checkpoint_epoch_10.pth"
 OTHER = "train/output/other/checkpoints/checkpoint_epoch_20.pth"

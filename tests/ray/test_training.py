@@ -19,12 +19,12 @@ from services.runtime.database import open_database
 from services.runtime.jobs import Job, JobContext, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.store import ObjectStore, open_store
-from services.trainer.checkpoints import checkpoint_key
 from services.trainer.clips import Clip
 from services.trainer.finetune import finetune
 from services.trainer.options import TrainOptions
 from services.trainer.servicer import KINDS, TRAIN
 from services.trainer.settings import TrainerSettings
+from services.voices.checkpoints import checkpoint_key
 from services.xtts.checkpoint import load_checkpoint
 from tests.ray.cluster import Cluster
 from timbre.demo.speech import Span

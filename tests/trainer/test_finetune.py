@@ -18,12 +18,12 @@ from services.runtime.jobs import JobQueue
 from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
 from services.runtime.store import ObjectStore
 from services.trainer import finetune as module
-from services.trainer.checkpoints import checkpoint_key, list_checkpoints, read_run
 from services.trainer.clips import Clip
 from services.trainer.finetune import LossDiverged, NothingToTrainOn, finetune
 from services.trainer.options import TrainOptions
-from services.trainer.selection import promote, standings
 from services.trainer.state import StateMisfit
+from services.voices.checkpoints import checkpoint_key, list_checkpoints, read_run
+from services.voices.selection import promote, standings
 from services.xtts.checkpoint import Checkpoint, load_checkpoint
 from services.xtts.load import load_model
 

@@ -22,7 +22,6 @@ from services.runtime.folder_store import FolderStore
 from services.runtime.jobs import Job, JobContext, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import checkpoint_key
 from services.trainer.clips import Clip
 from services.trainer.features import Example
 from services.trainer.finetune import finetune
@@ -32,6 +31,7 @@ from services.trainer.options import TrainOptions
 from services.trainer.parallel import Share, share_of
 from services.trainer.servicer import KINDS, TRAIN
 from services.trainer.settings import TrainerSettings
+from services.voices.checkpoints import checkpoint_key
 from services.xtts.checkpoint import load_checkpoint
 
 # Nine clips are trained on: with four a step the last of each epoch leaves one process without any.

@@ -9,11 +9,11 @@ from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.jobs.model import SeriesPoint
 from services.runtime.jobs.queue import JobNotFound
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import Run, checkpoint_key, state_key, write_run
 from services.trainer.clips import Clip
 from services.trainer.estimate import estimate
 from services.trainer.runs import find_run, list_runs, seconds_per_step
 from services.trainer.voices import list_voices
+from services.voices.checkpoints import Run, checkpoint_key, state_key, write_run
 
 PARAMETERS = {"dataset_folder": "datasets/voice", "epochs": 10, "batch_size": 4, "language": "pt", "resume": False}
 CLIPS = [Clip(f"segment_{n:05d}", f"k{n}", "Olá.", f"recording{n // 10}", 9.0) for n in range(100)]

@@ -13,17 +13,17 @@ from timbre.trainer.v1 import trainer_pb2 as pb
 from timbre.trainer.v1 import trainer_pb2_grpc
 
 from services.dataset.manifest import Segment, write_segments
-from services.inference.history import Utterance, remember
 from services.runtime.database import open_database
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.jobs import Job, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.server import SERVER_OPTIONS
 from services.runtime.store import ObjectStore, open_store
-from services.trainer.checkpoints import Run, checkpoint_key, write_run
 from services.trainer.runs import TRAIN
 from services.trainer.servicer import KINDS, TrainerServicer
 from services.trainer.settings import TrainerSettings
+from services.voices.checkpoints import Run, checkpoint_key, write_run
+from services.voices.history import Utterance, remember
 
 FOLDER = "datasets/voice"
 Stub = Any

@@ -11,7 +11,7 @@ import pytest
 from services.runtime.errors import InvalidArgument
 from services.runtime.folder_store import FolderStore
 from services.runtime.jobs import JobQueue
-from services.trainer.checkpoints import (
+from services.voices.checkpoints import (
     CheckpointNotFound,
     Run,
     checkpoint_key,
@@ -20,7 +20,7 @@ from services.trainer.checkpoints import (
     prune,
     write_run,
 )
-from services.trainer.selection import CheckpointInUse, current_checkpoint, delete, keep_scores, promote, standings
+from services.voices.selection import CheckpointInUse, current_checkpoint, delete, keep_scores, promote, standings
 
 
 class CountingStore(FolderStore):
@@ -147,6 +147,6 @@ def test_names_outside_are_refused(store: CountingStore, name: str) -> None:
 
 
 def test_it_loads_no_torch() -> None:
-    program = "import sys, services.trainer.selection, services.inference.models; "
+    program = "import sys, services.voices.selection, services.inference.models; "
     check = "sys.exit(bool({'torch', 'numpy', 'sqlalchemy'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", program + check], check=True, timeout=60)

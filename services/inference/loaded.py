@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from services.inference.checkpoints import BASE, CheckpointFiles
+from services.inference.checkpoint_files import CheckpointFiles
 from services.inference.engine.interface import Engine, EngineLoader
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.keys import check_name
 from services.runtime.store import ObjectInfo, ObjectStore
-from services.trainer.checkpoints import is_checkpoint
+from services.voices.checkpoints import BASE, is_checkpoint
 
 if TYPE_CHECKING:
     from services.xtts.features import VoiceLatents

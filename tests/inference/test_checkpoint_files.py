@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.checkpoints import CheckpointChanged, CheckpointFiles
+from services.inference.checkpoint_files import CheckpointChanged, CheckpointFiles
 from services.runtime.errors import InvalidArgument
 from services.runtime.folder_store import FolderStore
 from services.runtime.node_cache import NodeCache
 from services.runtime.store import ObjectInfo
-from services.trainer.checkpoints import CheckpointNotFound
+from services.voices.checkpoints import CheckpointNotFound
 
 FOLDER = "train/output/my_voice/checkpoints"
 

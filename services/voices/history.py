@@ -16,11 +16,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 
-from services.inference.checkpoints import BASE
 from services.runtime.errors import InvalidArgument, NotFound
 from services.runtime.keys import check_name
 from services.runtime.store import ObjectNotFound, ObjectStore
-from services.trainer.checkpoints import ROOT
+from services.voices.checkpoints import BASE, ROOT
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 50

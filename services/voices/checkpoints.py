@@ -23,6 +23,9 @@ from services.runtime.store import ObjectInfo, ObjectNotFound, ObjectStore
 
 ROOT = "train/output/"
 
+BASE = "base"
+"""The name of the base model where a checkpoint is asked for."""
+
 _CHECKPOINT = re.compile(r"train/output/(?P<model>.+)/checkpoints/(?P<name>checkpoint_epoch_(?P<epoch>[0-9]{1,6}))\.pth")
 _SHORT_NAME = re.compile(r"(epoch_\d+\.pth)")
 

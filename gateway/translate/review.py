@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from timbre.dataset.v1 import dataset_pb2
 
 from gateway.schemas import review
-from gateway.translate import Link, moment
+from gateway.translate.values import Link, moment
 
 
 def segment(message: dataset_pb2.Segment, link: Link) -> review.Segment:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.history import Utterance, UtteranceNotFound, forget, list_utterances, newest_of_models, remember
 from services.runtime.errors import InvalidArgument
 from services.runtime.folder_store import FolderStore
+from services.voices.history import Utterance, UtteranceNotFound, forget, list_utterances, newest_of_models, remember
 
 OURS = "train/output/ours/checkpoints/checkpoint_epoch_10.pth"
 LATER = "train/output/ours/checkpoints/checkpoint_epoch_20.pth"

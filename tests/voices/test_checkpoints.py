@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from services.runtime.store import ObjectStore
-from services.trainer.checkpoints import (
+from services.voices.checkpoints import (
     Run,
     checkpoint_key,
     list_checkpoints,
@@ -60,5 +60,5 @@ def test_an_earlier_run_moves_aside_whole_also_in_two_goes(store: ObjectStore) -
 
 
 def test_listing_loads_no_torch() -> None:
-    program = "import sys, services.trainer.checkpoints, services.trainer.options; sys.exit('torch' in sys.modules)"
+    program = "import sys, services.voices.checkpoints, services.trainer.options; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -11,10 +11,7 @@ from pathlib import Path
 from services.runtime.errors import Unavailable
 from services.runtime.node_cache import NodeCache
 from services.runtime.store import ObjectInfo, ObjectStore
-from services.trainer.checkpoints import find_checkpoint
-
-BASE = "base"
-"""The name of the base model where a checkpoint is asked for."""
+from services.voices.checkpoints import find_checkpoint
 
 
 class CheckpointChanged(Unavailable):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from services.runtime.errors import FailedPrecondition
 from services.runtime.store import ObjectNotFound, ObjectStore
-from services.trainer.checkpoints import (
+from services.voices.checkpoints import (
     ROOT,
     CheckpointEntry,
     CheckpointNotFound,
