@@ -39,7 +39,7 @@ from services.trainer.saving import (
     write_state_now_and_then,
 )
 from services.trainer.state import draws_of_batch, order_of_epoch
-from services.trainer.training import Training
+from services.trainer.training import Training, gpu_memory
 from services.xtts.base import fingerprint
 from services.xtts.build import read_config
 from services.xtts.load import load_for_training
@@ -311,7 +311,7 @@ def _report(training: Training, epoch: int, figures: dict[str, float]) -> None:
     position, epochs = training.position, training.options.epochs
     every = max(1, training.total_steps // _SERIES_POINTS)
     if position.step % every == 0 or position.batch == training.batches:
-        training.record(epoch=epoch, **figures)
+        training.record(epoch=epoch, **figures, **gpu_memory(training.accelerator.device))
     training.job.progress((position.epoch + position.batch / training.batches) / epochs, f"Epoch {epoch} of {epochs}")
 
 

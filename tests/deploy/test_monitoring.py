@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.runtime.database import open_database
 from services.runtime.jobs import JobQueue, JobState
-from services.runtime.jobs.figures import JobFigures
+from services.runtime.jobs.figures import _MEMORY, JobFigures
 from services.runtime.metrics import _HISTOGRAMS, Metrics
 from tests.deploy.images import ROOT
 from tests.deploy.rendered import Object, environment, of_kind
@@ -69,7 +69,7 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
         queue.submit("trainer.train", "voice", {})
         job = queue.claim(["trainer.train"])
         assert job is not None
-        queue.report(job.id, job.lease, {}, points=[("loss", 1, 2.5, time.time())])
+        queue.report(job.id, job.lease, {}, points=[(name, 1, 2.5, time.time()) for name in ("loss", *_MEMORY)])
         if state:
             queue.finish(job.id, job.lease, state)
     metrics.registry.register(JobFigures(engine, ("trainer.train",), "trainer.train"))
