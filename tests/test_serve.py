@@ -121,6 +121,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             raise
 
 
+def test_a_model_that_is_still_to_be_loaded_keeps_nothing_else_from_starting(tmp_path: Path) -> None:
+    # this one is never had: its license is not accepted
+    running = start(tmp_path / "data", tmp_path / "log", TIMBRE_PRELOAD="true", TIMBRE_BASE_MODEL="xtts_v2")
+    try:
+        wait_until(lambda: "is ready" in running.log.read_text(), "the line that says so")
+        answer = httpx.get(f"{running.url}/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["services"] == {"dataset": "serving", "trainer": "serving", "inference": "not serving"}
+    finally:
+        running.process.terminate()
+        assert running.process.wait(60) == 0
+
+
 def test_says_once_that_it_is_ready_and_where(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     wait_until(lambda: "is ready" in stack.log.read_text(), "the line that says so")
     lines = [line for line in stack.log.read_text().splitlines() if "is ready" in line]
