@@ -199,6 +199,19 @@ def test_stopping_ends_the_workers_of_a_service_that_has_just_died(launch: Launc
         wait_until(lambda: not any(worker.is_running() for worker in workers), "the workers are gone", 5)
 
 
+def test_stopping_ends_a_worker_that_its_service_has_only_just_started(launch: Launch) -> None:
+    stack = launch(TIMBRE_DOWNLOAD_HOSTS="127.0.0.1", TIMBRE_DOWNLOAD_ALLOW_PRIVATE="true")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        body = {"urls": [f"http://127.0.0.1:{mute.getsockname()[1]}/voice.wav"], "folder": "datasets/voice"}
+        service = stack.children()["services.dataset"]
+        httpx.post(f"{stack.url}/training/dataset/download", json=body).raise_for_status()
+        wait_until(service.children, "a worker, which imports for a second before it says who it is")
+        service.kill()
+        stack.process.send_signal(signal.SIGINT)
+        assert stack.process.wait(60) == 0, stack.log.read_text()
+        wait_until(lambda: not alive_with(stack.data_dir), "the worker is gone", 5)
+
+
 def test_killed_outright_it_takes_its_children_along(launch: Launch) -> None:
     stack = launch()
     stack.process.kill()
