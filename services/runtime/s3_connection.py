@@ -179,7 +179,7 @@ def retry_policy(*, patient: bool, lost_answers: bool = True) -> urllib3.Retry:
     attempts = _PATIENT_ATTEMPTS if patient else _ATTEMPTS
     return urllib3.Retry(
         total=attempts,
-        read=_ATTEMPTS if lost_answers else 0,  # each may take the whole timeout
+        read=attempts if lost_answers else 0,
         backoff_factor=_BACKOFF_SECONDS,
         backoff_jitter=_BACKOFF_SECONDS,
         backoff_max=_LONGEST_PAUSE_SECONDS,

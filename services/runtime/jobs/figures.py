@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -94,7 +95,7 @@ class JobFigures(Collector):
                 if (memory := self._last(job.id, name)) is not None:
                     yield GaugeMetricFamily(f"timbre_training_{name}", f"{what} by the newest training.", value=memory.value)
 
-    def _last(self, job_id: str, name: str) -> sa.Row[tuple[int, float]] | None:
+    def _last(self, job_id: str, name: str) -> sa.Row[Any] | None:
         points = sa.select(JOB_SERIES.c.step, JOB_SERIES.c.value).where(
             JOB_SERIES.c.job_id == job_id, JOB_SERIES.c.name == name
         )
