@@ -276,6 +276,7 @@ def _train_epoch(training: Training) -> None:
             job = training.job
             check_stop_together(training.accelerator, stop=job.stop_requested, release=job.released)
             if training.leads:
+                job.confirm()
                 write_state_now_and_then(training)
         chosen = pick(training.train, order[batch * options.batch_size : (batch + 1) * options.batch_size])
         figures = _train_batch(training, chosen, epoch, batch)
@@ -321,6 +322,7 @@ def _finish_epoch(training: Training) -> None:
     epoch = training.position.epoch
     training.job.log(f"Epoch {epoch}/{training.options.epochs} - Loss: {training.position.last_loss:.4f}")
     if training.leads and training.options.saves_after(epoch):
+        training.job.confirm()
         write_checkpoint(training)
         write_state(training, to_store=True)
 
