@@ -10,14 +10,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import sqlalchemy as sa
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.runtime.database import reading
-from services.runtime.jobs.model import ENDED, JOB_SERIES, JOBS, JobState
+from services.runtime.jobs.model import ENDED, JOB_SERIES, JOBS, JobState, SeriesPoint
 from services.runtime.jobs.queue import JobQueue
 
 # Upper bounds of a job's duration, in seconds.
@@ -95,9 +94,10 @@ class JobFigures(Collector):
                 if (memory := self._last(job.id, name)) is not None:
                     yield GaugeMetricFamily(f"timbre_training_{name}", f"{what} by the newest training.", value=memory.value)
 
-    def _last(self, job_id: str, name: str) -> sa.Row[Any] | None:
-        points = sa.select(JOB_SERIES.c.step, JOB_SERIES.c.value).where(
-            JOB_SERIES.c.job_id == job_id, JOB_SERIES.c.name == name
-        )
+    def _last(self, job_id: str, name: str) -> SeriesPoint | None:
+        """Returns the newest point of a series."""
+        columns = (JOB_SERIES.c.name, JOB_SERIES.c.step, JOB_SERIES.c.value, JOB_SERIES.c.created_at)
+        points = sa.select(*columns).where(JOB_SERIES.c.job_id == job_id, JOB_SERIES.c.name == name)
         with reading(self._engine) as connection:
-            return connection.execute(points.order_by(JOB_SERIES.c.step.desc()).limit(1)).first()
+            row = connection.execute(points.order_by(JOB_SERIES.c.step.desc()).limit(1)).first()
+        return None if row is None else SeriesPoint(*row)
