@@ -7,12 +7,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from services.runtime.database import patiently
 from services.runtime.jobs.model import Job
 from services.runtime.jobs.queue import JobQueue, LeaseLost
 
@@ -136,8 +137,13 @@ class JobContext:
 
     @contextmanager
     def exclusive(self, timeout: float = 600.0) -> Iterator[None]:
-        """Holds the job's subject against others who change it (`JobQueue.exclusive`), if the job is its own still."""
-        with self._queue.exclusive(self.subject, timeout):
+        """Holds the job's subject against others who change it (`JobQueue.exclusive`), if the job is its own still.
+
+        A database that is away is waited for. One that goes away meanwhile raises at the end: who held the lock is not known
+        then, and the job is taken up again.
+        """
+        with ExitStack() as held:
+            patiently(lambda: held.enter_context(self._queue.exclusive(self.subject, timeout)))
             self.confirm()
             yield
 
