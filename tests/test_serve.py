@@ -121,6 +121,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
             raise
 
 
+def test_a_model_that_is_still_to_be_loaded_keeps_nothing_else_from_starting(tmp_path: Path) -> None:
+    # this one is never had: its license is not accepted
+    running = start(tmp_path / "data", tmp_path / "log", TIMBRE_PRELOAD="true", TIMBRE_BASE_MODEL="xtts_v2")
+    try:
+        wait_until(lambda: "is ready" in running.log.read_text(), "the line that says so")
+        answer = httpx.get(f"{running.url}/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["services"] == {"dataset": "serving", "trainer": "serving", "inference": "not serving"}
+    finally:
+        running.process.terminate()
+        assert running.process.wait(60) == 0
+
+
 def test_says_once_that_it_is_ready_and_where(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
     wait_until(lambda: "is ready" in stack.log.read_text(), "the line that says so")
     lines = [line for line in stack.log.read_text().splitlines() if "is ready" in line]
@@ -184,6 +197,19 @@ def test_stopping_ends_the_workers_of_a_service_that_has_just_died(launch: Launc
         stack.process.send_signal(signal.SIGINT)
         assert stack.process.wait(60) == 0, stack.log.read_text()
         wait_until(lambda: not any(worker.is_running() for worker in workers), "the workers are gone", 5)
+
+
+def test_stopping_ends_a_worker_that_its_service_has_only_just_started(launch: Launch) -> None:
+    stack = launch(TIMBRE_DOWNLOAD_HOSTS="127.0.0.1", TIMBRE_DOWNLOAD_ALLOW_PRIVATE="true")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        body = {"urls": [f"http://127.0.0.1:{mute.getsockname()[1]}/voice.wav"], "folder": "datasets/voice"}
+        service = stack.children()["services.dataset"]
+        httpx.post(f"{stack.url}/training/dataset/download", json=body).raise_for_status()
+        wait_until(service.children, "a worker, which imports for a second before it says who it is")
+        service.kill()
+        stack.process.send_signal(signal.SIGINT)
+        assert stack.process.wait(60) == 0, stack.log.read_text()
+        wait_until(lambda: not alive_with(stack.data_dir), "the worker is gone", 5)
 
 
 def test_killed_outright_it_takes_its_children_along(launch: Launch) -> None:

@@ -318,7 +318,7 @@ async def _keep_running(name: str, module: str, environment: Mapping[str, str], 
 
 
 async def _wait_until_ready(places: Places) -> None:
-    """Asks the gateway until it says that it and every service are ready.
+    """Asks the gateway until it reaches every service; one that loads its model first (`TIMBRE_PRELOAD`) may take minutes more.
 
     Raises:
         StartFailed: That took too long.
@@ -335,8 +335,8 @@ async def _wait_until_ready(places: Places) -> None:
                 reader, writer = await asyncio.open_connection(places.local_host, places.port, ssl=context)
                 with contextlib.closing(writer):
                     writer.write(ask)
-                    status = await reader.readline()
-            if status.split()[1:2] == [b"200"]:
+                    answer = await reader.read()
+            if b'"services"' in answer and b'"unreachable"' not in answer:
                 return
         await asyncio.sleep(_POLL_SECONDS)
     raise StartFailed(f"Not everything was ready after {START_SECONDS:.0f} s: the lines above say what is missing.")

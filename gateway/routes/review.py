@@ -118,7 +118,7 @@ async def preview(body: review.PreviewRequest, services: Services) -> Response:
 async def export_dataset(services: Services, folder: FolderQuery = DEFAULT_FOLDER) -> Response:
     """Download a dataset as a zip in LJSpeech form, without the segments that were left out."""
     chunks = await services.stream(services.dataset.ExportDataset, dataset_pb2.ExportDatasetRequest(folder=folder))
-    name = folder.rstrip("/").rpartition("/")[2]
+    name = folder.rpartition("/")[2]
     headers = {"Content-Disposition": f'attachment; filename="{name}.zip"'}
     return StreamingResponse((message.chunk async for message in chunks), headers=headers, media_type="application/zip")
 

@@ -75,8 +75,8 @@ class Health(Answer):
 
 
 class Readiness(Answer):
-    """The gateway and every service behind it answer."""
+    """The gateway and every service behind it are ready."""
 
     status: Literal["ready"] = "ready"
     services: Annotated[dict[str, str], Field(examples=[{"dataset": "serving", "trainer": "serving", "inference": "serving"}])]
-    """Name of a service to `serving`, `not serving` or `unreachable`."""
+    """Name of a service to `serving`, `not serving` (it loads its model, or stops) or `unreachable`."""

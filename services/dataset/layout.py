@@ -25,12 +25,12 @@ UPLOADS = "uploads/"
 
 
 def check_folder(folder: str, field: str = "folder") -> str:
-    """Returns the name of a dataset, without a final slash.
+    """Returns the name of a dataset.
 
     Raises:
         InvalidArgument: It is not a plain name below `datasets/`.
     """
-    return check_name(folder.removesuffix("/"), field=field, under=(ROOT,))
+    return check_name(folder, field=field, under=(ROOT,))
 
 
 def check_source(source: str, field: str = "source") -> str:

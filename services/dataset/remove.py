@@ -43,10 +43,9 @@ def check_idle(queue: JobQueue, folder: str) -> None:
     Raises:
         DatasetBusy: One does.
     """
+    trainings = queue.find(kind="trainer.train", states=_ACTIVE)
     jobs = queue.find(subject=folder, states=_ACTIVE) or [
-        job
-        for job in queue.find(kind="trainer.train", states=_ACTIVE)
-        if job.parameters.get("dataset_folder", "").rstrip("/") == folder
+        job for job in trainings if job.parameters.get("dataset_folder") == folder
     ]
     if jobs:
         raise DatasetBusy(folder, jobs[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pydantic_core import from_json
@@ -16,14 +17,17 @@ class Units:
     Args:
         store: Where they are kept.
         prefix: Key prefix of the job, with its final slash.
+        confirm: Makes sure that the job is this worker's still: `JobContext.confirm`.
     """
 
-    def __init__(self, store: ObjectStore, prefix: str) -> None:
+    def __init__(self, store: ObjectStore, prefix: str, confirm: Callable[[], None]) -> None:
         self._store = store
         self.prefix = prefix
+        self._confirm = confirm
 
     def finish(self, name: str, content: Any) -> None:
         """Keeps what a unit made. Once this returns, the unit is done for good."""
+        self._confirm()
         self._store.put(f"{self.prefix}{name}.json", json.dumps(content, ensure_ascii=False).encode(), "application/json")
 
     def get(self, name: str) -> Any:

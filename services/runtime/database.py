@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -34,6 +34,13 @@ _PATIENCE: Mapping[str, int] = {
 _OPERATIONS = ("select", "insert", "update", "delete", "begin")
 
 
+# How long work that nobody waits for waits for a database that is away, in seconds; after that its job is done anew.
+_AWAY_SECONDS = 600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+Done = TypeVar("Done")
+
+
 class SchemaTooNew(FailedPrecondition):
     """The database was written by a newer Timbre."""
 
@@ -53,6 +60,23 @@ def is_away(error: BaseException) -> bool:
     # SQLite calls a wrong statement an operational error, too.
     wrong = getattr(error.orig, "sqlite_errorcode", 0) == sqlite3.SQLITE_ERROR
     return isinstance(error, sa.exc.OperationalError) and not wrong
+
+
+def patiently(call: Callable[[], Done]) -> Done:
+    """Asks the database, and again while it is away: what a worker has done is not to be lost to a restart of it.
+
+    Meanwhile the heartbeat is missing; if the job is given to another worker for that, the lease is lost when it is back.
+    """
+    pause, deadline = _FIRST_PAUSE, time.monotonic() + _AWAY_SECONDS
+    while True:
+        try:
+            return call()
+        except sa.exc.SQLAlchemyError as error:
+            if not is_away(error) or time.monotonic() > deadline:
+                raise
+            logger.warning("the database cannot be reached; trying again in %.1f s: %s", pause, error)
+        time.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def _recognise(error: BaseException) -> DatabaseUnavailable | None:

@@ -181,9 +181,10 @@ def retry_policy(*, patient: bool, lost_answers: bool = True) -> urllib3.Retry:
         patient: Whether nobody waits for the answer.
         lost_answers: Whether also a request is sent again that the server may have carried out.
     """
+    attempts = attempts_of(patient=patient)
     return urllib3.Retry(
-        total=attempts_of(patient=patient),
-        read=_ATTEMPTS if lost_answers else 0,  # each may take the whole timeout
+        total=attempts,
+        read=attempts if lost_answers else 0,
         backoff_factor=BACKOFF_SECONDS,
         backoff_jitter=BACKOFF_SECONDS,
         backoff_max=LONGEST_PAUSE_SECONDS,

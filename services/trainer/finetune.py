@@ -38,7 +38,7 @@ from services.trainer.saving import (
     write_state_now_and_then,
 )
 from services.trainer.state import draws_of_batch, order_of_epoch
-from services.trainer.training import Training
+from services.trainer.training import Training, gpu_memory
 from services.voices.checkpoints import Run, checkpoint_key, output_folder, write_run
 from services.xtts.base import fingerprint
 from services.xtts.build import read_config
@@ -276,6 +276,7 @@ def _train_epoch(training: Training) -> None:
             job = training.job
             check_stop_together(training.accelerator, stop=job.stop_requested, release=job.released)
             if training.leads:
+                job.confirm()
                 write_state_now_and_then(training)
         chosen = pick(training.train, order[batch * options.batch_size : (batch + 1) * options.batch_size])
         figures = _train_batch(training, chosen, epoch, batch)
@@ -311,7 +312,7 @@ def _report(training: Training, epoch: int, figures: dict[str, float]) -> None:
     position, epochs = training.position, training.options.epochs
     every = max(1, training.total_steps // _SERIES_POINTS)
     if position.step % every == 0 or position.batch == training.batches:
-        training.record(epoch=epoch, **figures)
+        training.record(epoch=epoch, **figures, **gpu_memory(training.accelerator.device))
     training.job.progress((position.epoch + position.batch / training.batches) / epochs, f"Epoch {epoch} of {epochs}")
 
 
@@ -321,6 +322,7 @@ def _finish_epoch(training: Training) -> None:
     epoch = training.position.epoch
     training.job.log(f"Epoch {epoch}/{training.options.epochs} - Loss: {training.position.last_loss:.4f}")
     if training.leads and training.options.saves_after(epoch):
+        training.job.confirm()
         write_checkpoint(training)
         write_state(training, to_store=True)
 

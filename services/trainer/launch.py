@@ -78,7 +78,7 @@ def train(job: JobContext, settings: TrainerSettings, plan: Plan) -> dict[str, A
     )
     return finetune(
         job,
-        open_store(settings.storage_url, settings.s3_credentials),
+        open_store(settings.storage_url, settings.s3_credentials, patient=True),
         clips=plan.clips,
         options=plan.options,
         base=base,

@@ -95,3 +95,13 @@ class Training:
         self.job.record(self.position.step, **figures)
         for name, value in figures.items():
             self.events.add_scalar(name, value, self.position.step)
+
+
+def gpu_memory(device: torch.device) -> dict[str, float]:
+    """Returns what tensors of this process take of a GPU, and the most that they took so far, in bytes; nothing on the CPU."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "gpu_memory_bytes": torch.cuda.memory_allocated(device),
+        "gpu_memory_peak_bytes": torch.cuda.max_memory_allocated(device),
+    }

@@ -108,7 +108,17 @@ async def test_download_is_queued_once_a_video(stub: dataset_pb2_grpc.DatasetSer
 
 @pytest.mark.parametrize(
     "folder",
-    ["", "voice", "/datasets/voice", "datasets/../x", "datasets//x", "datasets/a b", "datasets/" + "x" * 200, "datasets/ç"],
+    [
+        "",
+        "voice",
+        "/datasets/voice",
+        "datasets/../x",
+        "datasets//x",
+        "datasets/voice/",
+        "datasets/a b",
+        "datasets/" + "x" * 200,
+        "datasets/ç",
+    ],
 )
 async def test_names_are_checked_everywhere(stub: dataset_pb2_grpc.DatasetServiceAsyncStub, folder: str) -> None:
     calls = (

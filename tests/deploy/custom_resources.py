@@ -63,10 +63,10 @@ SCHEMAS = {
             }
         ),
     ),
-    "PodMonitor": resource(
+    "ServiceMonitor": resource(
         "monitoring.coreos.com/v1",
-        "PodMonitor",
-        record({"selector": ANY, "podMetricsEndpoints": many(record({"portNumber": COUNT, "path": TEXT}))}),
+        "ServiceMonitor",
+        record({"selector": ANY, "endpoints": many(record({"port": TEXT, "path": TEXT}))}),
     ),
     "PrometheusRule": resource(
         "monitoring.coreos.com/v1",

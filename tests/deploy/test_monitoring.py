@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from services.runtime.database import open_database
 from services.runtime.jobs import JobQueue, JobState
-from services.runtime.jobs.figures import JobFigures
+from services.runtime.jobs.figures import _MEMORY, JobFigures
 from services.runtime.metrics import _HISTOGRAMS, Metrics
 from tests.deploy.images import ROOT
 from tests.deploy.rendered import Object, environment, of_kind
@@ -69,7 +69,7 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
         queue.submit("trainer.train", "voice", {})
         job = queue.claim(["trainer.train"])
         assert job is not None
-        queue.report(job.id, job.lease, {}, points=[("loss", 1, 2.5, time.time())])
+        queue.report(job.id, job.lease, {}, points=[(name, 1, 2.5, time.time()) for name in ("loss", *_MEMORY)])
         if state:
             queue.finish(job.id, job.lease, state)
     metrics.registry.register(JobFigures(engine, ("trainer.train",), "trainer.train"))
@@ -128,11 +128,14 @@ def test_panels_have_names_and_places_of_their_own(gpu: tuple[Object, ...]) -> N
 
 
 def test_what_is_scraped_is_what_listens(gpu: tuple[Object, ...]) -> None:
-    (monitor,) = of_kind(gpu, "PodMonitor").values()
-    (row,) = monitor["spec"]["podMetricsEndpoints"]
+    (monitor,) = of_kind(gpu, "ServiceMonitor").values()
+    (row,) = monitor["spec"]["endpoints"]
     (apps,) = monitor["spec"]["selector"]["matchExpressions"]
+    doors = {door["metadata"]["labels"][apps["key"]]: door for door in of_kind(gpu, "Service").values()}
+    assert set(apps["values"]) == {"gateway", "dataset", "trainer", "inference"}
     for name in apps["values"]:
-        assert environment(gpu, name)["TIMBRE_METRICS_LISTEN"] == f"0.0.0.0:{row['portNumber']}"
+        (port,) = [door["port"] for door in doors[name]["spec"]["ports"] if door["name"] == row["port"]]
+        assert environment(gpu, name)["TIMBRE_METRICS_LISTEN"] == f"0.0.0.0:{port}"
 
 
 def test_inference_is_scaled_by_a_metric_that_its_pods_tell(gpu: tuple[Object, ...], told: dict[str, set[str]]) -> None:

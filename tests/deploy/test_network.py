@@ -86,7 +86,7 @@ def test_the_edges_are_those_that_the_programs_dial(objects: tuple[Object, ...])
         dialled |= {(name, "ray-head", 8265) for name in ("dataset", "trainer")}
         dialled |= {(one, other, port) for one, other, port in product(RAY, RAY, PORTS)}
         dialled |= {("ray-head", "outside", port) for port in (443, 6443)}  # the cluster's API
-    if "PodMonitor" in {found["kind"] for found in objects}:
+    if "ServiceMonitor" in {found["kind"] for found in objects}:
         dialled |= {("prometheus", name, 9464) for name in services}
     # an address outside may be one in another namespace as well
     found = {edge for edge in edges(objects) if edge[1] not in ("ingress", "prometheus")}

@@ -143,10 +143,11 @@ async def _start_service(
     chassis = ChassisInterceptor(open_verifier(known_to) if known_to else None, RPC_SCOPES)
     server = grpc.aio.server(interceptors=[chassis], options=SERVER_OPTIONS)
     check = health.aio.HealthServicer()
-    await check.set("", health_pb2.HealthCheckResponse.SERVING)
     health_pb2_grpc.add_HealthServicer_to_server(check, server)
+    await check.set("", health_pb2.HealthCheckResponse.SERVING)
     for served in {name, "jobs"}:
         messages, stubs, service = SERVICES[served]
+        await check.set(messages.DESCRIPTOR.services_by_name[service].full_name, health_pb2.HealthCheckResponse.SERVING)
         servicer = _servicer(messages.DESCRIPTOR.services_by_name[service], getattr(stubs, f"{service}Servicer"), script)
         getattr(stubs, f"add_{service}Servicer_to_server")(servicer, server)
     certificates = tls.of_services(known_to) if known_to else None

@@ -296,7 +296,8 @@ async def test_readiness(start_stack: Any) -> None:
         serving = {"dataset": "serving", "trainer": "serving", "inference": "serving"}
         answer = await stack.client.get("/readyz")
         assert (answer.status_code, answer.json()) == (200, {"status": "ready", "services": serving})
-        await stack.health["trainer"].set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+        # its process is well, and its model is not there yet
+        await stack.health["trainer"].set("timbre.trainer.v1.TrainerService", health_pb2.HealthCheckResponse.NOT_SERVING)
         await stack.servers["inference"].stop(None)
         answer = await stack.client.get("/readyz")
         assert answer.status_code == 503

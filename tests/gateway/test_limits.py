@@ -111,3 +111,19 @@ async def test_a_day_holds_so_many_bytes(start_stack: Callable[..., Any]) -> Non
         assert (none.status_code, none.json()["reason"]) == (429, "RATE_LIMITED")
         assert 0 < int(none.headers["retry-after"]) <= 24 * 3600
         assert "MiB a day" in none.json()["detail"]
+
+
+async def test_a_day_is_counted_together_and_over_restarts(start_stack: Callable[..., Any], server: Redis) -> None:
+    settings = {"upload_bytes_per_day": 300_000, "rate_limit_storage_url": server.url}
+
+    async def upload(stack: Any, size: int) -> int:
+        stack.answer(UploadRecording=dataset_pb2.UploadRecordingResponse(source="s", key="datasets/a/raw/s.wav"))
+        files = [("files", ("a.wav", bytes(size)))]
+        answer = await stack.client.post(UPLOAD, data={"folder": "datasets/a"}, files=files)
+        return int(answer.status_code)
+
+    async with start_stack(**settings) as one, start_stack(**settings) as other:
+        assert [await upload(stack, 120_000) for stack in (one, other)] == [200, 200]
+        assert [await upload(stack, 120_000) for stack in (other, one)] == [429, 429]
+    async with start_stack(**settings) as restarted:
+        assert await upload(restarted, 120_000) == 429

@@ -263,6 +263,15 @@ def test_a_server_that_comes_back_is_waited_for_by_the_patient(faulty: Faulty) -
     assert faulty.store.get(KEY) == b"new"
 
 
+@pytest.mark.parametrize("faulty", ["nanio"], indirect=True)
+def test_one_that_takes_connections_and_breaks_them_off_is_waited_for_likewise(faulty: Faulty) -> None:
+    faulty.patient.put("other", b"")  # as a balancer does while nobody is behind it
+    faulty.proxy.inject(*[Fault("reset", once=b"PUT /")] * 6)
+    faulty.patient.put(KEY, b"new")
+    assert faulty.proxy.left == 0
+    assert faulty.direct.get(KEY) == b"new"
+
+
 # Errors that the server names
 
 

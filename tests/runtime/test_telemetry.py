@@ -19,7 +19,7 @@ from timbre.dataset.v1 import dataset_pb2, dataset_pb2_grpc
 from services.runtime import telemetry
 from services.runtime.database import open_database
 from services.runtime.errors import InvalidArgument, Unavailable
-from services.runtime.jobs import JobQueue, JobState
+from services.runtime.jobs import JobQueue, JobState, figures
 from services.runtime.jobs.figures import JobFigures
 from services.runtime.settings import RuntimeSettings
 from services.runtime.store import open_store
@@ -103,6 +103,10 @@ def test_jobs_by_state_and_how_long_they_took(engine: Engine) -> None:
     assert found["timbre_jobs", "dataset.segment", "queued"] == 1
     assert found["timbre_jobs", "dataset.segment", "failed"] == 0
     assert ("timbre_jobs", "trainer.train", "queued") not in found, "another service's"
+    assert found["timbre_job_seconds_count", "dataset.segment", "failed"] == 0, (
+        "there before the first, which is an increase then"
+    )
+    assert ("timbre_job_seconds_count", "dataset.segment", "running") not in found
     assert found["timbre_job_seconds_bucket", "dataset.segment", "1.0", "succeeded"] == 1
     assert found["timbre_job_seconds_bucket", "dataset.segment", "+Inf", "succeeded"] == 1
     job = queue.get(done.id)
@@ -124,6 +128,29 @@ def test_a_training_is_told_by_what_its_worker_wrote(engine: Engine) -> None:
     assert found[("timbre_training_loss",)] == 2.25
     assert found[("timbre_training_steps_total",)] == 10
     assert 0 <= found[("timbre_training_seconds_total",)] < 60
+    assert not [name for name, *_ in found if "gpu_memory" in name], "it computes on the CPU"
+
+
+def test_a_training_on_a_gpu_tells_its_memory_for_as_long_as_it_holds_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "_KEPT_SECONDS", 0.0)
+    queue = JobQueue(engine)
+    telemetry.collect(JobFigures(engine, ("trainer.train",), "trainer.train"))
+    queue.submit("trainer.train", "voice", {})
+    job = queue.claim(["trainer.train"])
+    assert job is not None
+    now = time.time()
+    series = {"loss": (2.5, 2.25), "gpu_memory_bytes": (7e9, 6e9), "gpu_memory_peak_bytes": (8e9, 9e9)}
+    points = [(name, step, value, now) for name, values in series.items() for step, value in enumerate(values, 1)]
+    queue.report(job.id, job.lease, {}, points=points)
+    found = scrape(telemetry.port())
+    assert found[("timbre_training_gpu_memory_bytes",)] == 6e9
+    assert found[("timbre_training_gpu_memory_peak_bytes",)] == 9e9
+    queue.finish(job.id, job.lease, JobState.SUCCEEDED)
+    ended = scrape(telemetry.port())
+    assert ended[("timbre_training_loss",)] == 2.25
+    assert not [name for name, *_ in ended if "gpu_memory" in name]
 
 
 def test_scrapes_in_a_row_ask_the_database_once(engine: Engine) -> None:

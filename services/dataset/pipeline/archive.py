@@ -55,7 +55,7 @@ def import_archive(job: JobContext, store: ObjectStore, *, max_bytes: int) -> di
         NothingImported: Not one clip could be used.
     """
     folder, key = job.parameters["folder"], job.parameters["archive_key"]
-    units = Units(store, layout.work_prefix(folder, job.id))
+    units = Units(store, layout.work_prefix(folder, job.id), job.confirm)
     path = job.scratch / "upload"
     if not path.exists():
         store.fetch(key, path)

@@ -68,7 +68,7 @@ def segment(job: JobContext, store: ObjectStore, workers: int) -> dict[str, Any]
         NothingToSegment: There are recordings, and none could be cut.
     """
     folder = job.parameters["folder"]
-    units = Units(store, layout.work_prefix(folder, job.id))
+    units = Units(store, layout.work_prefix(folder, job.id), job.confirm)
     _finish_earlier(job, store, folder, units)
     ready = units.get(_READY) or _cut(job, store, folder, units, workers)
     with job.exclusive():
@@ -104,7 +104,7 @@ def _finish_earlier(job: JobContext, store: ObjectStore, folder: str, own: Units
     """Lets the segments of an earlier job that broke in its very last step take their places."""
     for info in list(store.list(f"{folder}/work/")):
         if info.key.endswith(f"/{_READY}.json") and not info.key.startswith(own.prefix):
-            earlier = Units(store, info.key.removesuffix(f"{_READY}.json"))
+            earlier = Units(store, info.key.removesuffix(f"{_READY}.json"), job.confirm)
             name, ready = earlier.prefix.split("/")[-2], earlier.get(_READY)
             with job.exclusive():
                 if _outdated(store, folder, ready, name):

@@ -52,7 +52,7 @@ def transcribe(
         NothingTranscribed: There were segments to transcribe, and every one failed.
     """
     folder, language = job.parameters["folder"], job.parameters["language"]
-    units = Units(store, layout.work_prefix(folder, job.id))
+    units = Units(store, layout.work_prefix(folder, job.id), job.confirm)
     rows = read_segments(store, folder)
     todo = [row for row in rows if not row.edited and (job.parameters["force"] or row.transcript is None)]
     made = {name: unit for name, unit in units.finished("heard").items() if name in {row.id for row in todo}}

@@ -6,13 +6,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
+from services.runtime.database import patiently
 from services.runtime.jobs.model import Job
 from services.runtime.jobs.queue import JobQueue, LeaseLost
 
@@ -108,25 +109,43 @@ class JobContext:
     def check_stop(self) -> None:
         """Call this between units of work.
 
-        A worker that could not report for long, because the database was away or the process stood still, may have lost its
-        job to another one: it waits here until it knows.
-
         Raises:
             JobStopped: Somebody asked the job to stop.
             JobReleased: The process shuts down.
         """
-        while time.monotonic() - self._heard_at > self._doubt and not self.released:
-            self._report()
-            if time.monotonic() - self._heard_at > self._doubt:
-                time.sleep(self._interval)
+        self.confirm()
         if self.stop_requested:
             raise JobStopped(self.id)
         if self.released:
             raise JobReleased(self.id)
 
-    def exclusive(self, timeout: float = 600.0) -> AbstractContextManager[None]:
-        """Holds the job's subject against others who change it meanwhile: see `JobQueue.exclusive`."""
-        return self._queue.exclusive(self.subject, timeout)
+    def confirm(self) -> None:
+        """Call this before something is written that others read.
+
+        A worker that could not report for long, because the database was away or the process stood still, may have lost its
+        job to another one: it waits here until it knows, and ends when it has.
+
+        Raises:
+            JobReleased: The process shuts down, and still does not know.
+        """
+        while time.monotonic() - self._heard_at > self._doubt:
+            self._report()
+            if time.monotonic() - self._heard_at > self._doubt:
+                if self.released:
+                    raise JobReleased(self.id)
+                time.sleep(self._interval)
+
+    @contextmanager
+    def exclusive(self, timeout: float = 600.0) -> Iterator[None]:
+        """Holds the job's subject against others who change it (`JobQueue.exclusive`), if the job is its own still.
+
+        A database that is away is waited for. One that goes away meanwhile raises at the end: who held the lock is not known
+        then, and the job is taken up again.
+        """
+        with ExitStack() as held:
+            patiently(lambda: held.enter_context(self._queue.exclusive(self.subject, timeout)))
+            self.confirm()
+            yield
 
     def flush(self) -> None:
         """Writes what was reported so far, and a heartbeat.

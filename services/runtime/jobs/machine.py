@@ -46,14 +46,22 @@ def is_here(job: Job) -> bool:
     return job.host == machine_name()
 
 
-def works_here(job: Job) -> bool:
-    """Whether the worker of a running job is a live process of this machine."""
-    return is_here(job) and job.pid is not None and _is_worker(job.pid, job.lease)
+def worker_of(job: Job) -> int | None:
+    """Returns the live process of this machine that works on a running job; None when there is none, or none yet.
+
+    One that has not written its number yet is known to the service that started it; once that is gone, by its lease.
+    """
+    if not is_here(job):
+        return None
+    if job.pid is not None:
+        return job.pid if _is_worker(job.pid, job.lease) else None
+    return None if is_alive(owner_of(job)) else _find_worker(job.lease)
 
 
-def is_left_behind(job: Job) -> bool:
-    """Whether the worker of a running job lives on this machine and the service that started it does not."""
-    return works_here(job) and job.pid is not None and _parent_of(job.pid) != owner_of(job)
+def left_behind(job: Job) -> int | None:
+    """Returns the worker of a running job that lives on this machine while the service that started it does not."""
+    pid = worker_of(job)
+    return pid if pid is not None and _parent_of(pid) != owner_of(job) else None
 
 
 def is_alive(pid: int) -> bool:
@@ -75,7 +83,7 @@ async def end_left_behind(running: Iterable[Job], grace_seconds: float) -> None:
         running: Running jobs.
         grace_seconds: How long the workers may take to save.
     """
-    await end_workers([(job.pid, job.lease) for job in running if job.pid is not None and is_left_behind(job)], grace_seconds)
+    await end_workers([(pid, job.lease) for job in running if (pid := left_behind(job)) is not None], grace_seconds)
 
 
 async def end_workers(workers: Iterable[tuple[int, str]], grace_seconds: float) -> None:
@@ -100,7 +108,7 @@ async def end_workers(workers: Iterable[tuple[int, str]], grace_seconds: float) 
 async def wait_for_exit(job: Job, *, timeout_seconds: float) -> None:
     """Waits until the worker process of a job is gone, if it runs on this machine; gives up after the timeout."""
     deadline = time.monotonic() + timeout_seconds
-    while works_here(job) and time.monotonic() < deadline:
+    while worker_of(job) is not None and time.monotonic() < deadline:
         await asyncio.sleep(0.02)
 
 
@@ -110,6 +118,14 @@ def _is_worker(pid: int, lease: str) -> bool:
         return is_alive(pid) and lease.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def _find_worker(lease: str) -> int | None:
+    """Looks through all processes for the one that was started with a lease and leads its session, as workers do."""
+    numbers = (int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    with contextlib.suppress(ProcessLookupError):
+        return next((pid for pid in numbers if _is_worker(pid, lease) and os.getsid(pid) == pid), None)
+    return None
 
 
 def _parent_of(pid: int) -> int:

@@ -101,7 +101,7 @@ class LocalRunner:
         held = {job.lease for job in running}
         self._children = {lease: child for lease, child in self._children.items() if child.returncode is None or lease in held}
         self._end_unheld(held)
-        adopted = [job for job in running if job.lease not in self._children and machine.is_left_behind(job)]
+        adopted = [job for job in running if job.lease not in self._children and machine.left_behind(job) is not None]
         return len(self._children) + len(adopted)
 
     def _end_unheld(self, held: Collection[str]) -> None:
@@ -128,19 +128,20 @@ class LocalRunner:
             return Sighting(WorkerState.GONE, f"The worker process ended unexpectedly ({_describe(child.returncode)})")
         if job.pid is not None:
             # Of a child that has just ended we are told in a moment how, which says more.
-            gone = child is None and machine.is_here(job) and not machine.works_here(job)
+            gone = child is None and machine.is_here(job) and machine.worker_of(job) is None
             return Sighting(WorkerState.GONE, "The worker process is gone") if gone else ALIVE
         owner = machine.owner_of(job)
         # A service starts the worker before it looks again, so that a job of ours without one is an earlier process's.
-        if child is None and machine.is_here(job) and (owner == os.getpid() or not machine.is_alive(owner)):
+        alone = child is None and machine.is_here(job) and (owner == os.getpid() or not machine.is_alive(owner))
+        if alone and machine.worker_of(job) is None:
             return Sighting(WorkerState.GONE, "The service ended before the worker began")
         return Sighting(WorkerState.STARTING)
 
     async def kill(self, job: Job) -> None:
         """Kills the process and all that it started."""
         child = self._children.get(job.lease)
-        pid = child.pid if child is not None else job.pid
-        if pid is not None and machine.is_here(job):
+        pid = child.pid if child is not None else machine.worker_of(job)
+        if pid is not None:
             logger.warning("job %s: killing its worker process %d", job.id, pid)
             machine.kill_worker(pid, job.lease)
 
@@ -148,7 +149,7 @@ class LocalRunner:
         """Lets the processes save and ends them, and those that a service of this machine left behind when it died."""
         children = {lease: child for lease, child in self._children.items() if child.returncode is None}
         workers = {lease: child.pid for lease, child in children.items()}
-        workers |= {job.lease: job.pid for job in running if job.pid is not None and machine.is_left_behind(job)}
+        workers |= {job.lease: pid for job in running if (pid := machine.left_behind(job)) is not None}
         await machine.end_workers([(pid, lease) for lease, pid in workers.items()], self._settings.drain_grace_seconds)
         for child in children.values():
             await child.wait()

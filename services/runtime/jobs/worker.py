@@ -6,14 +6,11 @@ import argparse
 import logging
 import shutil
 import signal
-import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
-
-import sqlalchemy as sa
+from typing import Any
 
 from services.runtime import logs, traces
-from services.runtime.database import connect, is_away
+from services.runtime.database import connect, is_away, patiently
 from services.runtime.errors import recognise
 from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
 from services.runtime.jobs.model import JobState
@@ -24,12 +21,6 @@ from services.runtime.processes import PoolBroken
 from services.runtime.settings import JobSettings
 
 JobFunction = Callable[[JobContext], dict[str, Any]]
-
-Done = TypeVar("Done")
-
-# How long the end of a job may wait for a database that is away, in seconds; after that the job is done anew.
-_PATIENCE_SECONDS = 600.0
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -102,23 +93,6 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def patiently(call: Callable[[], Done]) -> Done:
-    """Asks the database, and again while it is away: what a worker has done is not to be lost to a restart of it.
-
-    Meanwhile the heartbeat is missing; if the job is given to another worker for that, the lease is lost when it is back.
-    """
-    pause, deadline = _FIRST_PAUSE, time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return call()
-        except sa.exc.SQLAlchemyError as error:
-            if not is_away(error) or time.monotonic() > deadline:
-                raise
-            logger.warning("the database cannot be reached; trying again in %.1f s: %s", pause, error)
-        time.sleep(pause)
-        pause = min(2 * pause, _LONGEST_PAUSE)
-
-
 def _call(function: JobFunction, context: JobContext) -> tuple[JobState, dict[str, Any], str]:
     try:
         context.check_stop()
@@ -132,6 +106,8 @@ def _call(function: JobFunction, context: JobContext) -> tuple[JobState, dict[st
     except (LeaseLost, PoolBroken):
         raise  # the latter counts like the death of this process: the job is picked up again
     except Exception as error:
+        if is_away(error):
+            raise  # likewise: whether a lock was held to the end is not known, and what was done is in the store
         if known := recognise(error):
             context.log(known.message)
             return JobState.FAILED, {}, known.message

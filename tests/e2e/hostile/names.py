@@ -27,6 +27,7 @@ NAMES = {
     "line end": "datasets/a\nb",
     "space": "datasets/a b",
     "empty part": "datasets//a",
+    "final slash": "datasets/a/",
     "wide dots": "datasets/．．/x",
     "dots of another script": "datasets/\u2024\u2024/x",
     "wide letters": "datasets/ａ",

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,16 @@ def count(job: JobContext) -> dict[str, Any]:
         job.record(number, value=number)
         job.progress((number + 1) / total, f"{number + 1} of {total}")
     return {"total": total, "scratch": job.scratch.exists()}
+
+
+def change(job: JobContext) -> dict[str, Any]:
+    folder = Path(job.parameters["folder"])
+    for step in ("begun", "held"):
+        with job.exclusive() if step == "held" else nullcontext():
+            (folder / step).touch()
+            while not (folder / f"{step}.go").exists():
+                time.sleep(0.02)
+    return {"attempt": job.attempt}
 
 
 def crash(job: JobContext) -> dict[str, Any]:
@@ -60,6 +71,7 @@ def ignore_stop(job: JobContext) -> dict[str, Any]:
 if __name__ == "__main__":
     functions = {
         "t.count": count,
+        "t.change": change,
         "t.crash": crash,
         "t.refuse": refuse,
         "t.break": break_down,

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from services.runtime.jobs import Job, JobContext, JobQueue
+from services.dataset.units import Units
+from services.runtime.jobs import Job, JobContext, JobQueue, JobReleased
 from services.runtime.jobs import context as module
+from services.runtime.store import open_store
 
 
 @pytest.fixture
@@ -28,9 +30,33 @@ def test_a_worker_in_doubt_asks(queue: JobQueue, job: Job, tmp_path: Path, monke
     sure, unsure = (JobContext(queue, job, tmp_path, doubt_seconds=seconds) for seconds in (60.0, 0.0))
     queue.give_up(job, max_crashes=5, reason="It was silent")
     sure.check_stop()
+    sure.confirm()
     with pytest.raises(SystemExit) as ended:
         unsure.check_stop()
     assert ended.value.code == 75
+    with pytest.raises(SystemExit), unsure.exclusive():
+        pytest.fail("it holds what is another's to change")
+    (tmp_path / "store").mkdir()
+    store = open_store((tmp_path / "store").as_uri())
+    with pytest.raises(SystemExit):
+        Units(store, "work/a/", unsure.confirm).finish("one", {})
+    assert list(store.list("")) == [], "a unit that another worker has done by now"
+
+
+def test_a_worker_that_has_to_go_does_not_wait_until_it_knows(
+    queue: JobQueue, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_arguments: object, **_named: object) -> bool:
+        raise sa.exc.OperationalError("UPDATE", {}, OSError("gone"))
+
+    context = JobContext(queue, job, tmp_path, doubt_seconds=60)
+    context.released = True
+    context._heard_at -= 100
+    context.confirm()
+    context._heard_at -= 100
+    monkeypatch.setattr(queue, "report", away)
+    with pytest.raises(JobReleased):
+        context.confirm()
 
 
 def test_a_worker_in_doubt_waits_for_the_database(

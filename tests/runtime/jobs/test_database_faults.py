@@ -27,7 +27,7 @@ from services.runtime.settings import JobSettings
 from tests.fault_proxy import Fault, FaultProxy
 from tests.servers import new_database, socket_of
 
-KINDS = ("t.count",)
+KINDS = ("t.count", "t.change")
 
 
 @pytest.fixture
@@ -150,6 +150,26 @@ async def test_the_end_of_a_job_waits_for_the_database(
             assert watcher.get(job.id).state is JobState.RUNNING
         ended = await until(watcher, job, lambda job: job.ended)
     check(ended, watcher, folder, 20)
+
+
+@pytest.mark.parametrize(("away_at", "attempts"), [("begun", 1), ("held", 2)])
+async def test_a_lock_waits_for_the_database_and_one_that_was_lost_is_taken_anew(
+    watcher: JobQueue, settings: JobSettings, proxy: FaultProxy, tmp_path: Path, away_at: str, attempts: int
+) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir()
+    job = watcher.submit("t.change", "x", {"folder": str(folder)})
+    async with supervising(settings):
+        for step in ("begun", "held"):
+            await until(watcher, job, lambda _, step=step: (folder / step).exists())
+            if step == away_at:
+                with proxy.down():
+                    (folder / f"{step}.go").touch()
+                    await asyncio.sleep(2)
+                    assert watcher.get(job.id).state is JobState.RUNNING
+            (folder / f"{step}.go").touch()
+        ended = await until(watcher, job, lambda job: job.ended)
+    assert (ended.state, ended.result) == (JobState.SUCCEEDED, {"attempt": attempts}), ended.error
 
 
 async def test_an_end_that_was_written_but_not_confirmed_is_one(

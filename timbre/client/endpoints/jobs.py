@@ -49,7 +49,7 @@ class JobEndpoints:
 
     @endpoint
     def ready(self) -> Request[Readiness]:
-        """Returns whether the gateway and every service behind it answer."""
+        """Returns whether the gateway and every service behind it are ready."""
         return Request("GET", "/readyz", Readiness)
 
     @endpoint

@@ -1009,7 +1009,7 @@ export interface paths {
         };
         /**
          * Readyz
-         * @description Say whether every service behind the gateway answers; 503 names those that do not.
+         * @description Say whether every service behind the gateway is ready; 503 names those that are not.
          */
         get: operations["readyz_readyz_get"];
         put?: never;
@@ -1973,7 +1973,7 @@ export interface components {
         };
         /**
          * Readiness
-         * @description The gateway and every service behind it answer.
+         * @description The gateway and every service behind it are ready.
          */
         Readiness: {
             /**
@@ -1984,7 +1984,7 @@ export interface components {
             status: "ready";
             /**
              * Services
-             * @description Name of a service to `serving`, `not serving` or `unreachable`.
+             * @description Name of a service to `serving`, `not serving` (it loads its model, or stops) or `unreachable`.
              * @example {
              *       "dataset": "serving",
              *       "inference": "serving",
