@@ -10,17 +10,19 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from services.runtime.auth import mint
 from services.runtime.settings import RuntimeSettings
 from tests.e2e.stack import Stack
 from tests.webui.conftest import Open
+from tests.webui.large import COUNT
 
 PHONE: dict[str, Any] = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
 LAPTOP: dict[str, Any] = {"viewport": {"width": 1280, "height": 800}}
 DESKTOP: dict[str, Any] = {"viewport": {"width": 1920, "height": 1080}}
 REVIEW = "/datasets/ready/review"
+LONG = 180_000  # for a comparison, on a machine that is busy
 pytestmark = pytest.mark.usefixtures("voice")
 
 
@@ -108,18 +110,13 @@ def test_checkpoints_say_in_words_what_can_be_done(open_window: Open, size: Any)
     window.shot(f"checkpoints-{size['viewport']['width']}")
 
 
-def running(route: Route) -> None:
-    """Answers with a run that goes on, whatever became of it."""
-    body = route.fetch().json()
-    body["runs"][0]["state"] = "running"
-    route.fulfill(json=body)
-
-
 @pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["390", "1280"])
-def test_what_trains_comes_first_on_a_phone(open_window: Open, size: Any) -> None:
+def test_what_trains_comes_first_on_a_phone(open_window: Open, stack: Stack, size: Any) -> None:
     window = open_window(**size)
     page = window.page
-    page.route("**/training/runs?*", running)
+    body = stack.get("/training/runs", limit=100)
+    body["runs"][0]["state"] = "running"  # as if it went on
+    page.route("**/training/runs?*", lambda route: route.fulfill(json=body))
     window.go("/train")
     page.locator(".uplot").wait_for()
     expect(page.get_by_role("button", name="Stop and save")).to_be_visible()
@@ -145,7 +142,7 @@ def test_the_result_is_where_one_votes(open_window: Open, stack: Stack) -> None:
     page.get_by_label("Text").fill("Bom dia.")
     page.get_by_role("button", name="Compare").click()
     votes = page.get_by_role("group", name="Which one sounds more like the voice?")
-    expect(votes).to_be_visible()
+    expect(votes).to_be_visible(timeout=LONG)
     standing = votes.locator(".standing")
     expect(standing).to_have_text(re.compile(r"yours is the first|shows once you have voted"))
     assert "ready" not in page.locator(".ab-listen").inner_text(), "a blind vote knows no names"
@@ -159,7 +156,7 @@ def test_the_result_is_where_one_votes(open_window: Open, stack: Stack) -> None:
     # "again" means this text and these two, whatever the form says by now
     page.get_by_label("Text").fill("")
     page.get_by_role("button", name="Again with this text").click()
-    expect(votes).to_be_visible()
+    expect(votes).to_be_visible(timeout=LONG)
     expect(page.locator(".ab-text")).to_have_text("Bom dia.")
     expect(votes.locator(".standing")).to_contain_text("Votes so far: 1")
 
@@ -176,7 +173,7 @@ def test_a_double_click_votes_once(open_window: Open, stack: Stack) -> None:
     page.get_by_label("Text").fill("Boa noite.")
     page.get_by_role("button", name="Compare").dblclick()
     votes = page.get_by_role("group", name="Which one sounds more like the voice?")
-    expect(votes).to_be_visible()
+    expect(votes).to_be_visible(timeout=LONG)
     votes.get_by_role("button", name="No difference").dblclick()
     expect(page.get_by_text("You heard no difference")).to_be_visible()
     assert [url.rpartition("/")[2] for url in posted] == ["ab-test", "votes"]
@@ -186,6 +183,7 @@ def test_what_is_being_written_outlives_a_look_around(open_window: Open, stack: 
     window = open_window()
     page = window.page
     window.go("/datasets/large/review")
+    expect(page.get_by_role("grid")).to_have_attribute("aria-rowcount", str(COUNT + 1))
     row = page.locator("#row-segment_00002")
     row.locator(".transcript").dblclick()
     field = page.get_by_label("Text as heard: segment_00002")
@@ -263,9 +261,8 @@ def test_a_dataset_that_is_gone_is_not_shown_as_another(open_window: Open) -> No
     expect(window.page.get_by_role("heading", name="What it would take")).to_have_count(0)
 
 
-def many(route: Route) -> None:
-    """Answers with ten thousand checkpoints, and names as long as they may be."""
-    one = route.fetch().json()[0]
+def many(one: dict[str, Any]) -> str:
+    """Ten thousand checkpoints like one, with names as long as they may be."""
     rows = [
         {
             **one,
@@ -277,14 +274,15 @@ def many(route: Route) -> None:
         }
         for number in range(10_000)
     ]
-    route.fulfill(body=json.dumps(rows), content_type="application/json")
+    return json.dumps(rows)
 
 
 @pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["390", "1280"])
-def test_ten_thousand_checkpoints_with_long_names(open_window: Open, size: Any) -> None:
+def test_ten_thousand_checkpoints_with_long_names(open_window: Open, stack: Stack, size: Any) -> None:
     window = open_window(**size)
     page = window.page
-    page.route("**/training/checkpoints", many)
+    body = many(stack.get("/training/checkpoints")[0])
+    page.route("**/training/checkpoints", lambda route: route.fulfill(body=body, content_type="application/json"))
     window.go("/checkpoints")
     rows = page.locator(".checkpoints tbody tr")
     expect(rows).to_have_count(100)
