@@ -177,7 +177,7 @@ function CheckpointRow({ checkpoint }: { checkpoint: Checkpoint }) {
             className="small"
             needs="training"
             busy={promote.busy}
-            aria-label={`${t.checkpoints.promote}: ${name}`}
+            aria-label={`${t.checkpoints.short.promote}: ${name}`}
             title={t.checkpoints.promote}
             onClick={() => promote.run()}
           >
