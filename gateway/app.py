@@ -16,8 +16,9 @@ from fastapi.routing import APIRoute
 from gateway import errors, pages, translate, uploads
 from gateway.backends import open_backends
 from gateway.doors import Doors, Links
+from gateway.downloads import Downloads
 from gateway.middleware import BodyLimit, RequestLog
-from gateway.routes import checkpoints, dataset, files, health, inference, jobs, me, openai, review, training
+from gateway.routes import checkpoints, dataset, files, health, inference, jobs, links, me, openai, review, training
 from gateway.settings import GatewaySettings
 from gateway.watch import Hub
 from services.runtime import tls
@@ -41,6 +42,7 @@ _ROUTERS = (
     inference.router,
     jobs.router,
     files.router,
+    links.router,
     openai.router,
     me.router,
     health.router,
@@ -84,21 +86,23 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     app.state.https = tls.Certificates(settings.https_cert, settings.https_key) if settings.https_cert else None
     errors.install(app)
     secret = settings.link_secret or settings.jwt_secret
-    links = Links(secret.get_secret_value().encode() if secret else b"", settings.link_seconds)
+    signing = (secret.get_secret_value().encode() if secret else b"", settings.link_seconds)
+    links_to_audio, downloads = Links(*signing), Downloads(*signing)
     verifier = open_verifier(settings)
     app.state.upload_quota = None
     if settings.upload_bytes_per_day:
         from gateway.limits import UploadQuota
 
         app.state.upload_quota = UploadQuota(settings)
-    app.state.link = links if verifier else translate.values.file_url
+    app.state.link = links_to_audio if verifier else translate.values.file_url
+    app.state.downloads = downloads if verifier else None
     # the last one added is the first to see a request
     app.add_middleware(BodyLimit, settings=settings, streamed=uploads.PATHS)
     if settings.rate_limits == "on":
         from gateway.limits import RateLimits
 
         app.add_middleware(RateLimits, settings=settings)
-    app.add_middleware(Doors, verifier=verifier, links=links)
+    app.add_middleware(Doors, verifier=verifier, links=links_to_audio, downloads=downloads)
     app.add_middleware(RequestLog)
     # Included as routers they would be searched one inside the other at every request; as it is, from first to last.
     routes = [route for router in _ROUTERS for route in router.routes]

@@ -64,10 +64,10 @@ class GatewaySettings(RuntimeSettings):
     """A stream of events that has nothing to say sends a comment this often, so that proxies keep it open, in seconds."""
 
     link_secret: SecretStr | None = None
-    """What links to audio are signed with, at least 32 bytes. Default: `jwt_secret`; needed when tokens have public keys."""
+    """What signs links to audio and exports, at least 32 bytes. Default: `jwt_secret`; needed when tokens have public keys."""
 
     link_seconds: float = Field(default=3600.0, gt=0)
-    """How long a link to audio is valid when `auth` is `jwt`, in seconds."""
+    """How long a link to audio or an export is valid when `auth` is `jwt`, in seconds."""
 
     rate_limits: Literal["off", "on"] = "off"
     """Whether callers are kept from asking too often."""

@@ -236,6 +236,104 @@ async def test_reviewing_needs_scopes(locked: Any, caplog: pytest.LogCaptureFixt
         assert (answer.status_code, answer.json()["reason"]) == (403, "PERMISSION_DENIED"), path
 
 
+CHECKPOINT = "train/output/v/checkpoints/checkpoint_epoch_10.pth"
+EXPORTS = (
+    ("/training/checkpoints/export", {"checkpoint_path": CHECKPOINT}, "training", "ExportCheckpoint"),
+    ("/training/dataset/export", {"folder": "datasets/é v"}, "dataset:read", "ExportDataset"),
+)
+
+
+async def link_to(stack: Any, path: str, query: dict[str, str], header: dict[str, str]) -> str:
+    answer = await stack.client.post("/training/links", json={"path": path, "query": query}, headers=header)
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["url"])
+
+
+async def checkpoint_parts(request: Any, context: Any) -> AsyncIterator[Any]:
+    yield inference_pb2.ExportCheckpointResponse(content=request.checkpoint.encode())
+
+
+async def dataset_parts(request: Any, context: Any) -> AsyncIterator[Any]:
+    yield dataset_pb2.ExportDatasetResponse(chunk=request.folder.encode())
+
+
+@pytest.mark.parametrize(("path", "query", "scope", "rpc"), EXPORTS)
+async def test_links_to_exports(locked: Any, path: str, query: dict[str, str], scope: str, rpc: str) -> None:
+    locked.answer(ExportCheckpoint=checkpoint_parts, ExportDataset=dataset_parts)
+    good = bearer(token(scope=scope))
+    link = await link_to(locked, path, query, good)
+    assert token(scope=scope).rpartition(".")[2] not in link
+    assert await link_to(locked, path, query, good) != link, "no two are alike"
+    answer = await locked.client.get(link)
+    assert (answer.status_code, answer.text) == (200, next(iter(query.values()))), "the service let it in, too"
+    asked, sealed = link.split("&link=")
+    elsewhere = next(one for one, *_ in EXPORTS if one != path)
+    tampered = {
+        "another query": (f"{asked}x&link={sealed}", 403),
+        "one parameter more": (f"{asked}&more=x&link={sealed}", 403),
+        "the same parameter again": (f"{asked}&{asked.partition('?')[2]}&link={sealed}", 403),
+        "another spelling": (link.replace("%2F", "/"), 403),
+        "no query": (f"{path}?&link={sealed}", 403),
+        "another path": (link.replace(path, elsewhere), 403),
+        "cut": (link[:-1], 403),
+        "a letter changed": (f"{asked}&link={sealed[:20]}{'A' if sealed[20] != 'A' else 'B'}{sealed[21:]}", 403),
+        "longer": (f"{link}AAAA", 403),
+        "two of them": (f"{link}&link={sealed}", 403),
+        "not sealed": (f"{asked}&link={base64.urlsafe_b64encode(good['Authorization'].encode()).decode()}", 403),
+        "empty": (f"{asked}&link=", 403),
+        "no link": (asked, 401),
+        "as a key to something else": (f"{STATUS}?{asked.partition('?')[2]}&link={sealed}", 401),
+    }
+    locked.script.requests.clear()
+    for name, (url, status) in tampered.items():
+        answer = await locked.client.get(url)
+        assert answer.status_code == status, name
+    for method in ("HEAD", "POST", "DELETE", "PUT"):
+        assert (await locked.client.request(method, link)).status_code == 401, method
+    assert not locked.script.requests.get(rpc)
+
+
+async def test_links_need_the_scopes_of_what_they_lead_to(locked: Any) -> None:
+    for path, query, scope, _ in EXPORTS:
+        for held in ({"dataset:read", "dataset:write", "training", "inference"} - {scope}) | {"nothing"}:
+            answer = await locked.client.post(
+                "/training/links", json={"path": path, "query": query}, headers=bearer(token(scope=held))
+            )
+            assert (answer.status_code == 200) == (held in scopes_of("GET", path)), (path, held)
+        assert (await locked.client.post("/training/links", json={"path": path, "query": query})).status_code == 401
+    for path in (STATUS, "/training/dataset", "/files/inference/a.wav", "//training/dataset/export", "https://example.org", ""):
+        answer = await locked.client.post("/training/links", json={"path": path}, headers=bearer(token(scope="admin")))
+        assert answer.status_code == 422, path
+    body = {"path": EXPORTS[1][0], "query": {"folder": "\ud800"}}
+    headers = {**bearer(token(scope="admin")), "Content-Type": "application/json"}
+    assert (await locked.client.post("/training/links", content=json.dumps(body), headers=headers)).status_code == 422
+
+
+async def test_links_to_exports_expire(start_stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with start_stack(auth="jwt", jwt_secret=SECRET, link_seconds=30, jwt_leeway_seconds=0) as stack:
+        stack.answer(ExportDataset=dataset_parts)
+        path, query = "/training/dataset/export", {"folder": "datasets/v"}
+        link = await link_to(stack, path, query, bearer(token(scope="dataset:read")))
+        short = await link_to(stack, path, query, bearer(token(scope="dataset:read", exp=int(time.time()) + 2)))
+        now = time.time
+        assert (await stack.client.get(link)).status_code == 200
+        monkeypatch.setattr(time, "time", lambda: now() + 31)
+        answer = await stack.client.get(link)
+        assert (answer.status_code, answer.json()["reason"]) == (403, "LINK_EXPIRED")
+        monkeypatch.undo()
+        await asyncio.sleep(2.5)
+        answer = await stack.client.get(short)
+        assert (answer.status_code, answer.json()["reason"]) == (401, "TOKEN_EXPIRED"), "nor does it outlive the token"
+
+
+async def test_links_where_nobody_asks_who_comes(start_stack: Any) -> None:
+    async with start_stack() as stack:
+        stack.answer(ExportDataset=dataset_parts)
+        link = await link_to(stack, "/training/dataset/export", {"folder": "datasets/a b"}, {})
+        assert link == "/training/dataset/export?folder=datasets%2Fa+b"
+        assert (await stack.client.get(link)).text == "datasets/a b"
+
+
 async def test_links_expire(start_stack: Any) -> None:
     async with start_stack(auth="jwt", jwt_secret=SECRET, link_seconds=0.001) as stack:
         stack.answer(Synthesize=inference_pb2.SynthesizeResponse(audio_key="inference/a.wav"))

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from services.runtime.settings import RuntimeSettings
 from tests.e2e.stack import Stack
 from tests.webui import browser as browsers
+from tests.webui.large import write_large_dataset
 from timbre.demo.sentences import SENTENCES
 from timbre.demo.speech import make_recording
 from timbre.demo.stack import web_server
@@ -113,3 +115,25 @@ def voice(stack: Stack, recordings: Path) -> str:
     checkpoint = stack.get("/training/checkpoints", model_name="ready")[0]["path"]
     stack.post("/training/inference/synthesize", {"checkpoint": checkpoint, "text": "Bom dia, esta é a minha voz."})
     return folder
+
+
+@pytest.fixture(scope="session")
+def large(stack: Stack) -> str:
+    """A dataset of ten thousand segments, written into the store by hand: one second of a tone, under many names."""
+    folder = "datasets/large"
+    root = stack.data_dir / "objects" / folder
+    write_large_dataset(root)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def guarded(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[tuple[Stack, RuntimeSettings]]:
+    """A stack that asks for tokens."""
+    secret = "a secret of the tests, long enough to sign with"
+    running = Stack(
+        tmp_path_factory.mktemp("guarded") / "data",
+        {**settings, "TIMBRE_AUTH": "jwt", "TIMBRE_JWT_SECRET": secret, "TIMBRE_JWT_LEEWAY_SECONDS": "0"},
+    )
+    running.start()
+    yield running, RuntimeSettings(auth="jwt", jwt_secret=secret)  # type: ignore[arg-type]
+    running.stop()

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
-import pytest
 from playwright.sync_api import expect
 
 from services.runtime.auth import mint
 from services.runtime.settings import RuntimeSettings
 from tests.e2e.stack import Stack
 from tests.webui.conftest import Open
-from tests.webui.large import COUNT, write_large_dataset
+from tests.webui.large import COUNT
 
 BROKEN_OFF = [r"ERR_", r"503", r"Failed to load resource"]
 
@@ -78,15 +76,6 @@ def test_an_edit_outlives_the_gateway(open_window: Open, stack: Stack, voice: st
     expect(row).not_to_contain_text("conflict")
 
 
-@pytest.fixture(scope="module")
-def large(stack: Stack) -> str:
-    """A dataset of ten thousand segments, written into the store by hand: one second of a tone, under many names."""
-    folder = "datasets/large"
-    root = stack.data_dir / "objects" / folder
-    write_large_dataset(root)
-    return folder
-
-
 def test_ten_thousand_segments(open_window: Open, large: str) -> None:
     window = open_window()
     page = window.page
@@ -118,19 +107,6 @@ def test_ten_thousand_segments(open_window: Open, large: str) -> None:
 
 
 # ── who one is ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[tuple[Stack, RuntimeSettings]]:
-    """A stack that asks for tokens."""
-    secret = "a secret of the tests, long enough to sign with"
-    running = Stack(
-        tmp_path_factory.mktemp("guarded") / "data",
-        {**settings, "TIMBRE_AUTH": "jwt", "TIMBRE_JWT_SECRET": secret, "TIMBRE_JWT_LEEWAY_SECONDS": "0"},
-    )
-    running.start()
-    yield running, RuntimeSettings(auth="jwt", jwt_secret=secret)  # type: ignore[arg-type]
-    running.stop()
 
 
 def test_signing_in_and_what_a_token_may_not(

@@ -343,7 +343,7 @@ def test_checkpoints_speak_side_by_side_and_one_is_promoted(here: browsers.Windo
     count = table.locator("tbody tr").count()
     page.get_by_role("button", name=re.compile("^Load:")).last.click()
     expect(page.get_by_text("is ready to speak")).to_be_visible(timeout=LONG)
-    page.get_by_role("button", name=re.compile("^Make it the voice's current one")).last.click()
+    page.get_by_role("button", name=re.compile("^Make current")).last.click()
     expect(table.locator("tbody tr").last).to_contain_text("current")
     page.locator("table.samples").get_by_role("button", name=re.compile("^Say:")).first.click()
     sample = page.locator("table.samples").get_by_role("button", name=re.compile("^Play:")).first

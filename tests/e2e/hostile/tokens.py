@@ -16,6 +16,7 @@ from timbre.jobs.v1 import jobs_pb2, jobs_pb2_grpc
 from timbre.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
 from gateway.doors import Links
+from gateway.downloads import Downloads
 from tests.e2e.hostile.names import NAMES
 from tests.e2e.hostile.target import (
     ADMIN,
@@ -198,8 +199,53 @@ def link_rows() -> Iterator[Row]:
     yield Row("a link as a key to something else", 401, lambda t: t.http("GET", f"{STATUS}?{query}"))
 
 
+def export_rows() -> Iterator[Row]:
+    path, query, header = "/training/dataset/export", {"folder": "datasets/none"}, f"Bearer {ADMIN}"
+    downloads = Downloads(SECRET.encode(), 3600)
+    link = downloads.link(path, query, header)
+    asked, sealed = link.split("&link=")
+    rows = {
+        # nothing lies there: 404 is what the service says, behind the door
+        "as it was given": (link, 404),
+        "to another dataset": (link.replace("none", "a"), 403),
+        "to the same in another spelling": (link.replace("%2F", "/"), 403),
+        "to two datasets": (f"{asked}&folder=datasets%2Fa&link={sealed}", 403),
+        "to two datasets, the other last": (f"{link}&folder=datasets%2Fa", 403),
+        "to a checkpoint": (link.replace(path, "/training/checkpoints/export"), 403),
+        "that has expired": (Downloads(SECRET.encode(), -3600).link(path, query, header), 403),
+        "cut short": (link[:-1], 403),
+        "cut to nothing": (f"{asked}&link=", 403),
+        "cut to less than it must hold": (f"{asked}&link=AAAA", 403),
+        "made longer": (f"{link}A", 403),
+        "in other letters": (f"{asked}&link={quote('ａ' * 60)}", 403),
+        "twice": (f"{link}&link={sealed}", 403),
+        "sealed with nothing": (Downloads(b"", 3600).link(path, query, header), 403),
+        "with a token that does not count": (downloads.link(path, query, f"Bearer {token('x' * 40)}"), 401),
+        "with a token that has expired": (downloads.link(path, query, f"Bearer {token(exp=NOW - 60)}"), 401),
+        "with a token that lacks the scope": (downloads.link(path, query, f"Bearer {token(scope='training')}"), 403),
+        "with no token": (downloads.link(path, query, ""), 401),
+        "as a key to something else": (link.replace(path, STATUS), 401),
+        "as a key to audio": (link.replace(path, f"/files/{AUDIO}"), 401),
+    }
+    for name, (url, status) in rows.items():
+        yield Row(f"a link to an export {name}", status, lambda t, u=url: t.http("GET", u))
+    for method in ("HEAD", "POST", "DELETE"):
+        yield Row(f"a link to an export for {method}", 401, lambda t, m=method: t.http(m, link))
+    for other in (STATUS, "/files/inference/a.wav", "/training/dataset/export/../audio", "//example.org", "/training/links"):
+        yield Row(f"a link wanted to {other}", 422, lambda t, p=other: t.json("POST", "/training/links", {"path": p}))
+    body = b'{"path": "/training/dataset/export"}'
+    yield Row(
+        "a link wanted without the scope",
+        403,
+        lambda t: t.http(
+            "POST", "/training/links", "Content-Type: application/json", body=body, token=token(scope="training inference")
+        ),
+    )
+
+
 def rows() -> Iterator[Row]:
     """Every row of this module."""
     yield from token_rows()
     yield from grpc_rows()
     yield from link_rows()
+    yield from export_rows()

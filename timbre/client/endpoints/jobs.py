@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from urllib.parse import quote
 
 from gateway.schemas.jobs import Health, Job, JobLog, Jobs, JobState, Readiness
+from gateway.schemas.links import Export, Link
 from gateway.schemas.training import Me
 from timbre.client.request import Request, endpoint
 
@@ -56,6 +57,11 @@ class JobEndpoints:
     def me(self) -> Request[Me]:
         """Returns who asks, as the server sees it, and what the caller may do."""
         return Request("GET", "/training/me", Me)
+
+    @endpoint
+    def link(self, path: Export, query: dict[str, str]) -> Request[Link]:
+        """Returns a link to an export that works without a token for a while; `export_dataset` and others need none."""
+        return Request("POST", "/training/links", Link, json={"path": path, "query": query})
 
 
 def _job(job_id: str) -> str:

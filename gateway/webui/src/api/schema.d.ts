@@ -880,6 +880,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/training/links": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Link
+         * @description Make a link to an export, which a browser can then save by itself, whatever its size.
+         *
+         *     It works without a token for this one address and a while, and allows what the caller's token does.
+         */
+        post: operations["link_training_links_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/audio/speech": {
         parameters: {
             query?: never;
@@ -1726,6 +1748,41 @@ export interface components {
              * @example 17
              */
             total: number;
+        };
+        /**
+         * Link
+         * @description A link.
+         */
+        Link: {
+            /**
+             * Url
+             * @description Below the server's URL; valid for an hour unless the server was set up otherwise, and no longer than the token.
+             * @example /training/dataset/export?folder=datasets%2Fmy_voice&link=3q2-7w
+             */
+            url: string;
+        };
+        /**
+         * LinkRequest
+         * @description What a link shall lead to.
+         */
+        LinkRequest: {
+            /**
+             * Path
+             * @description The export.
+             * @example /training/dataset/export
+             * @enum {string}
+             */
+            path: "/training/checkpoints/export" | "/training/dataset/export";
+            /**
+             * Query
+             * @description Its parameters; the link leads to these and no others.
+             * @example {
+             *       "folder": "datasets/my_voice"
+             *     }
+             */
+            query?: {
+                [key: string]: string;
+            };
         };
         /**
          * Me
@@ -3374,6 +3431,8 @@ export type ImportStarted = components['schemas']['ImportStarted'];
 export type Job = components['schemas']['Job'];
 export type JobLog = components['schemas']['JobLog'];
 export type Jobs = components['schemas']['Jobs'];
+export type Link = components['schemas']['Link'];
+export type LinkRequest = components['schemas']['LinkRequest'];
 export type Me = components['schemas']['Me'];
 export type Model = components['schemas']['Model'];
 export type Models = components['schemas']['Models'];
@@ -8655,6 +8714,81 @@ export interface operations {
                      * @example {
                      *       "detail": "The trainer service cannot be reached: start it, then try again.",
                      *       "reason": "UNAVAILABLE"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    link_training_links_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LinkRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Link"];
+                };
+            };
+            /** @description The body is larger than allowed. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "The body is larger than 1 MiB: send less at once.",
+                     *       "reason": "TOO_LARGE"
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A value is malformed or out of range; `detail` names it and what is allowed. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "epochs is 5: it must be a whole number from 10 to 1000.",
+                     *       "reason": "INVALID_ARGUMENT",
+                     *       "errors": [
+                     *         {
+                     *           "field": "epochs",
+                     *           "message": "it must be a whole number from 10 to 1000"
+                     *         }
+                     *       ]
+                     *     }
+                     */
+                    "application/json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something broke on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    /**
+                     * @example {
+                     *       "detail": "Something went wrong on our side; the log of the service says what.",
+                     *       "reason": "INTERNAL"
                      *     }
                      */
                     "application/json": components["schemas"]["Problem"];

@@ -18,13 +18,16 @@ const Waveform = lazy(() => import("../audio/waveform"));
 
 type Side = "base" | "finetuned";
 
-/** One comparison as it is before the listener; kept over a reload, and so is which side is which. */
-interface Trial {
-  comparison: Comparison;
+interface Asked {
   checkpoint: string;
   against: string;
   text: string;
   blind: boolean;
+}
+
+/** One comparison as it is before the listener; kept over a reload, and so is which side is which. */
+interface Trial extends Asked {
+  comparison: Comparison;
   /** What is played first. */
   order: [Side, Side];
   voted: Side | "tie" | null;
@@ -41,16 +44,18 @@ export default function Ab() {
     parameters.get("checkpoint") ?? known.data?.find((one) => one.current)?.path ?? known.data?.[0]?.path ?? "";
   const against = parameters.get("against") ?? "base";
 
-  const compare = useAct(async () => {
-    const text = wish.text.trim();
-    const comparison = await ask(api.POST("/training/inference/ab-test", { body: { checkpoint, against, text } }));
+  const place = useRef<HTMLDivElement>(null);
+  const compare = useAct(async (asked: Asked) => {
+    place.current?.scrollIntoView({ block: "nearest" });
+    const body = { checkpoint: asked.checkpoint, against: asked.against, text: asked.text };
+    const comparison = await ask(api.POST("/training/inference/ab-test", { body }));
     const swapped = Math.random() < 0.5;
     const order: [Side, Side] = swapped ? ["finetuned", "base"] : ["base", "finetuned"];
-    setTrial({ comparison, checkpoint, against, text, blind: wish.blind, order, voted: null });
+    setTrial({ ...asked, comparison, order, voted: null });
   });
   const submit = (event: FormEvent) => {
     event.preventDefault();
-    compare.run();
+    compare.run({ checkpoint, against, text: wish.text.trim(), blind: wish.blind });
   };
   if (known.data && !known.data.length) {
     return (
@@ -73,8 +78,8 @@ export default function Ab() {
   }
   return (
     <Page title={t.places.ab} lead={t.ab.lead}>
-      <div className="grid aside">
-        <div className="stack">
+      <div className="grid aside comparing">
+        <div className="ab-form">
           <Card title={t.ab.form}>
             <form className="stack" onSubmit={submit}>
               <CheckpointSelect
@@ -126,16 +131,15 @@ export default function Ab() {
               )}
             </form>
           </Card>
-          <Tally checkpoint={checkpoint} against={against} />
         </div>
-        <div className="stack">
+        <div className="ab-listen" ref={place}>
           {compare.busy && <Skeleton rows={2} height={240} />}
           {!compare.busy && trial && (
             <Listening
               key={trial.comparison.comparison_id}
               trial={trial}
               onVote={(voted) => setTrial({ ...trial, voted })}
-              onNext={() => compare.run()}
+              onNext={({ checkpoint, against, text, blind }) => compare.run({ checkpoint, against, text, blind })}
             />
           )}
           {!compare.busy && !trial && (
@@ -146,6 +150,9 @@ export default function Ab() {
             </Card>
           )}
         </div>
+        <div className="ab-tally">
+          <Tally checkpoint={checkpoint} against={against} />
+        </div>
       </div>
     </Page>
   );
@@ -154,7 +161,7 @@ export default function Ab() {
 interface ListeningProps {
   trial: Trial;
   onVote: (preferred: Side | "tie") => void;
-  onNext: () => void;
+  onNext: (trial: Trial) => void;
 }
 
 function Listening({ trial, onVote, onNext }: ListeningProps) {
@@ -215,15 +222,43 @@ function Listening({ trial, onVote, onNext }: ListeningProps) {
               {t.ab.tie}
             </Button>
           </div>
+          <Standing trial={trial} names={names} hidden={hidden} />
         </fieldset>
       ) : (
         <div className="actions">
-          <Button kind="primary" icon="retry" needs="inference" onClick={onNext}>
+          <Standing trial={trial} names={names} hidden={false} />
+          <Button kind="primary" icon="retry" needs="inference" onClick={() => onNext(trial)}>
             {t.ab.another}
           </Button>
         </div>
       )}
     </Card>
+  );
+}
+
+/** How the votes stand, where one votes; before a blind vote only how many there are, which sways nobody. */
+function Standing({ trial, names, hidden }: { trial: Trial; names: Record<Side, string>; hidden: boolean }) {
+  const { t, f } = useSpoken();
+  const { data: votes } = useQuery(votesQuery(trial.checkpoint, trial.against));
+  if (!votes) return null;
+  const total = votes.base + votes.finetuned + votes.ties;
+  const percent = (share: number) => f.percent(100 * share);
+  const sentence = !total
+    ? t.ab.none
+    : hidden
+      ? t.ab.count(f.number(total))
+      : votes.preference === null
+        ? t.ab.onlyTies(total)
+        : t.ab.stands(
+            percent(votes.preference),
+            names.finetuned,
+            t.ab.interval(percent(votes.low), percent(votes.high)),
+            f.number(total),
+          );
+  return (
+    <p className="hint standing" role="status">
+      {sentence}
+    </p>
   );
 }
 
@@ -234,7 +269,8 @@ function Sample({ url, label, handle }: { url: string; label: string; handle: Re
   const [error, setError] = useState<unknown>(null);
   useEffect(() => {
     const abort = new AbortController();
-    fetchOk(url, { signal: abort.signal })
+    // without what signs the address: that expires, and the token goes along
+    fetchOk(url.split("?")[0] ?? url, { signal: abort.signal })
       .then((response) => response.blob())
       .then(setAudio)
       .catch((failed) => {

@@ -2,7 +2,7 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 import { Link } from "wouter";
 import { useAct } from "../api/act";
-import { api, ask, fetchOk, token } from "../api/client";
+import { api, ask } from "../api/client";
 import { usePolling } from "../api/live";
 import { checkpoints as checkpointsQuery, keys } from "../api/queries";
 import type { Checkpoint } from "../api/schema";
@@ -10,10 +10,13 @@ import { useSpoken } from "../i18n";
 import { checkpointName } from "../names";
 import { Badge, Button, Card, Dialog, Empty, ErrorNote, Page, Skeleton, Wide } from "../ui/basics";
 import { useParameters } from "../ui/parameters";
-import { save } from "../ui/save";
+import { saveExport } from "../ui/save";
 import { toast } from "../ui/toasts";
 import { Samples } from "./checkpoints/samples";
 import "./checkpoints/checkpoints.css";
+
+/** So many rows at first, and more at a time. */
+const ROWS = 100;
 
 /** The checkpoints of one voice or all: what each is worth, what it sounds like, and which one speaks. */
 export default function Checkpoints() {
@@ -21,7 +24,9 @@ export default function Checkpoints() {
   const [parameters, setParameters] = useParameters();
   const { data, error, isPending, refetch } = useQuery({ ...checkpointsQuery, refetchInterval: usePolling() });
   const models = [...new Set(data?.map((one) => one.model_name))];
-  const model = parameters.get("model") ?? "";
+  const asked = parameters.get("model") ?? "";
+  const model = models.includes(asked) ? asked : ""; // the last one of a model may be gone
+  const [most, setMost] = useState(ROWS);
   const shown = (data ?? []).filter((one) => !model || one.model_name === model);
   return (
     <Page
@@ -58,7 +63,7 @@ export default function Checkpoints() {
       {shown.length > 0 && (
         <Card className="flush">
           <Wide label={t.places.checkpoints}>
-            <table>
+            <table className="checkpoints">
               <thead>
                 <tr>
                   <th scope="col">{t.train.model}</th>
@@ -78,21 +83,25 @@ export default function Checkpoints() {
                     {t.ab.mfcc}
                   </th>
                   <th scope="col" className="numeric">
-                    {t.checkpoints.size}
+                    {t.checkpoints.date}
                   </th>
-                  <th scope="col">{t.checkpoints.date}</th>
                   <th scope="col">
                     <span className="hidden-text">{t.common.actions}</span>
                   </th>
                 </tr>
               </thead>
               <tbody>
-                {shown.map((one) => (
+                {shown.slice(0, most).map((one) => (
                   <CheckpointRow key={one.path} checkpoint={one} />
                 ))}
               </tbody>
             </table>
           </Wide>
+          {shown.length > most && (
+            <Button kind="quiet" className="more" onClick={() => setMost(most + ROWS)}>
+              {t.checkpoints.more(shown.length - most)}
+            </Button>
+          )}
         </Card>
       )}
       {shown.length > 0 && <Samples checkpoints={shown} />}
@@ -121,10 +130,7 @@ function CheckpointRow({ checkpoint }: { checkpoint: Checkpoint }) {
     setDeleting(false);
     await refresh();
   });
-  const pack = useAct(async () => {
-    const path = `/training/checkpoints/export?checkpoint_path=${encodeURIComponent(checkpoint.path)}`;
-    await save(path, `${checkpoint.model_name}-${checkpoint.epoch}.zip`, token.get() ? () => fetchOk(path) : null);
-  });
+  const pack = useAct(() => saveExport("/training/checkpoints/export", { checkpoint_path: checkpoint.path }));
   const figure = (value: number | null, digits: number) => (value === null ? "–" : f.number(value, digits));
   return (
     <tr>
@@ -136,13 +142,25 @@ function CheckpointRow({ checkpoint }: { checkpoint: Checkpoint }) {
         </div>
         <ErrorNote error={load.error ?? promote.error ?? pack.error} />
       </td>
-      <td className="numeric">{f.number(checkpoint.epoch)}</td>
-      <td className="numeric">{checkpoint.loss === null ? "–" : f.loss(checkpoint.loss)}</td>
-      <td className="numeric">{checkpoint.eval_loss === null ? "–" : f.loss(checkpoint.eval_loss)}</td>
-      <td className="numeric">{figure(checkpoint.similarity, 1)}</td>
-      <td className="numeric">{figure(checkpoint.mfcc_score, 1)}</td>
-      <td className="numeric">{f.bytes(checkpoint.size_mb * 1024 * 1024)}</td>
-      <td className="muted numeric">{f.date(`${checkpoint.date.replace(" ", "T")}Z`)}</td>
+      <td className="numeric" data-label={t.train.epoch}>
+        {f.number(checkpoint.epoch)}
+      </td>
+      <td className="numeric" data-label={t.train.loss}>
+        {checkpoint.loss === null ? "–" : f.loss(checkpoint.loss)}
+      </td>
+      <td className="numeric" data-label={t.train.heldOut}>
+        {checkpoint.eval_loss === null ? "–" : f.loss(checkpoint.eval_loss)}
+      </td>
+      <td className="numeric" data-label={t.ab.similarity}>
+        {figure(checkpoint.similarity, 1)}
+      </td>
+      <td className="numeric" data-label={t.ab.mfcc}>
+        {figure(checkpoint.mfcc_score, 1)}
+      </td>
+      <td className="numeric" data-label={t.checkpoints.date}>
+        <span>{f.date(`${checkpoint.date.replace(" ", "T")}Z`)}</span>{" "}
+        <span className="muted small">{f.bytes(checkpoint.size_mb * 1024 * 1024)}</span>
+      </td>
       <td>
         <div className="row tight row-actions">
           <Button
@@ -156,34 +174,28 @@ function CheckpointRow({ checkpoint }: { checkpoint: Checkpoint }) {
           </Button>
           <Button
             kind="quiet"
-            compact
             className="small"
-            icon="star"
             needs="training"
             busy={promote.busy}
-            aria-label={`${t.checkpoints.promote}: ${name}`}
+            aria-label={`${t.checkpoints.short.promote}: ${name}`}
             title={t.checkpoints.promote}
             onClick={() => promote.run()}
           >
-            {t.checkpoints.promote}
+            {t.checkpoints.short.promote}
           </Button>
           <Button
             kind="quiet"
-            compact
             className="small"
-            icon="download"
             busy={pack.busy}
             aria-label={`${t.checkpoints.export}: ${name}`}
             title={t.checkpoints.export}
             onClick={() => pack.run()}
           >
-            {t.checkpoints.export}
+            {t.checkpoints.short.export}
           </Button>
           <Button
             kind="quiet"
-            compact
             className="small"
-            icon="trash"
             needs="training"
             aria-label={`${t.common.delete}: ${name}`}
             title={t.common.delete}

@@ -2,14 +2,14 @@ import { useQuery } from "@tanstack/react-query";
 import { lazy, Suspense, useState } from "react";
 import { Link, useLocation, useParams } from "wouter";
 import { useAct } from "../api/act";
-import { api, ask, fetchOk, token } from "../api/client";
+import { api, ask } from "../api/client";
 import { usePolling } from "../api/live";
 import { useMay } from "../api/may";
 import { datasets } from "../api/queries";
 import { useSpoken } from "../i18n";
 import { bareName, datasetPath, folderOf } from "../names";
 import { Button, Dialog, ErrorNote, Figure, Note, Page, Skeleton } from "../ui/basics";
-import { save } from "../ui/save";
+import { saveExport } from "../ui/save";
 import { Recordings } from "./dataset/recordings";
 
 const Segmenting = lazy(() => import("./dataset/segmenting"));
@@ -32,7 +32,7 @@ export default function Dataset() {
   const [, navigate] = useLocation();
   const [deleting, setDeleting] = useState(false);
   const remove = useAct(() => ask(api.DELETE("/training/datasets", { params: { query: { folder } } })));
-  const pack = useAct(() => exportDataset(folder));
+  const pack = useAct(() => saveExport("/training/dataset/export", { folder }));
 
   return (
     <Page
@@ -104,12 +104,4 @@ export default function Dataset() {
       </Dialog>
     </Page>
   );
-}
-
-/** Has the browser save the archive: by itself, or with the token that it cannot send, through this page. */
-async function exportDataset(folder: string): Promise<true> {
-  const path = `/training/dataset/export?folder=${encodeURIComponent(folder)}`;
-  const name = `${bareName(folder).replaceAll("/", "-")}.zip`;
-  await save(path, name, token.get() ? () => fetchOk(path) : null);
-  return true;
 }

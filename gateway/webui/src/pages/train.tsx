@@ -29,12 +29,18 @@ export default function Train() {
     [chosen, all],
   );
   const first = shown[0];
+  const started = (id: string) => {
+    setParameters({ runs: id });
+    scrollTo({ top: 0 }); // to where it now goes on
+  };
+  const form = <TrainingForm key="form" runs={all} onStarted={started} />;
+  const live = all.some((one) => one.state === "running");
 
   return (
     <Page title={t.places.train} lead={t.train.lead}>
-      <div className="grid aside">
-        <TrainingForm runs={all} onStarted={(id) => setParameters({ runs: id })} />
-        <div className="stack">
+      <div className="grid aside training">
+        {!live && form}
+        <div key="runs" className="stack">
           <ErrorNote error={error} again={() => refetch()} />
           {isPending && <Skeleton rows={2} height={180} />}
           {data && !all.length && (
@@ -53,6 +59,7 @@ export default function Train() {
             </Card>
           )}
         </div>
+        {live && form}
       </div>
     </Page>
   );

@@ -26,11 +26,8 @@ export function Samples({ checkpoints }: { checkpoints: Checkpoint[] }) {
   const [text, setText] = useStored("sentences", SENTENCES.join("\n"));
   const [saying, setSaying] = useState("");
   const spoken = useQuery(history("", 500));
-  const sentences = text
-    .split("\n")
-    .map((one) => one.trim())
-    .filter(Boolean)
-    .slice(0, 6);
+  const lines = text.split("\n").map((one) => one.trim());
+  const sentences = [...new Set(lines.filter(Boolean))].slice(0, 6);
   const columns = checkpoints.slice(0, SHOWN);
   const found = (checkpoint: string, sentence: string) =>
     spoken.data?.utterances.find((one) => one.checkpoint === checkpoint && one.text === sentence && one.seed === SEED);
@@ -113,7 +110,9 @@ export function Samples({ checkpoints }: { checkpoints: Checkpoint[] }) {
       <details>
         <summary>{t.checkpoints.sentences}</summary>
         <Field label={t.checkpoints.sentencesLabel} hint={t.checkpoints.sentencesHint}>
-          {(ids) => <textarea {...ids} rows={4} value={text} onChange={(event) => setText(event.target.value)} />}
+          {(ids) => (
+            <textarea {...ids} rows={4} maxLength={6000} value={text} onChange={(event) => setText(event.target.value)} />
+          )}
         </Field>
       </details>
     </Card>

@@ -27,7 +27,8 @@ interface Step {
 
 export interface Edits {
   conflicts: ReadonlyMap<string, Conflict>;
-  edit: (segment: Segment, change: Change) => void;
+  /** With what was `seen` when somebody began to write: if that has been changed since, both are shown. */
+  edit: (segment: Segment, change: Change, seen?: Change) => void;
   excludeAll: (segments: Segment[], excluded: boolean) => void;
   undo: () => void;
   canUndo: boolean;
@@ -46,6 +47,8 @@ export function useEdits(folder: string): Edits {
   const [conflicts, setConflicts] = useState<ReadonlyMap<string, Conflict>>(new Map());
   const [steps, setSteps] = useState<readonly Step[]>([]);
   const sending = useRef(new Map<string, Promise<void>>());
+  // the versions that came of edits made here: the server writes a normalised text anew with its transcript
+  const own = useRef(new Map<string, Segment["revision"]>());
   const keyed = useRef(key);
   keyed.current = key;
 
@@ -68,6 +71,7 @@ export function useEdits(folder: string): Edits {
         try {
           const now = await ask(api.PATCH("/training/dataset/segments/{id}", { params, body: { ...change, revision } }));
           replace(id, () => now);
+          own.current.set(id, now.revision);
           client.invalidateQueries({ queryKey: keys.datasets });
           return;
         } catch (error) {
@@ -117,11 +121,17 @@ export function useEdits(folder: string): Edits {
   );
 
   const edit = useCallback(
-    (segment: Segment, change: Change) => {
+    (segment: Segment, change: Change, seen: Change = {}) => {
+      const theirs = current(segment.id);
+      const ours = sending.current.has(segment.id) || own.current.get(segment.id) === theirs?.revision;
+      if (theirs && !ours && !says(theirs, seen) && !says(theirs, change)) {
+        setConflicts((all) => new Map(all).set(segment.id, { mine: change, theirs }));
+        return;
+      }
       setSteps((all) => [...all, { ids: [segment.id], before: [inverse(segment, change)] }]);
       apply(segment, change);
     },
-    [apply],
+    [apply, current],
   );
 
   const batch = useCallback(
@@ -206,5 +216,5 @@ function inverse(segment: Segment, change: Change): Change {
 }
 
 function says(segment: Segment, change: Change): boolean {
-  return (Object.keys(change) as (keyof Change)[]).every((field) => segment[field] === change[field]);
+  return (Object.keys(change) as (keyof Change)[]).every((field) => (segment[field] ?? "") === change[field]);
 }

@@ -3,7 +3,7 @@ import type { Segment } from "../../api/schema";
 import type { WaveHandle } from "../../audio/waveform";
 import { useSpoken } from "../../i18n";
 import { Badge, Button, Field } from "../../ui/basics";
-import type { Change, Conflict } from "./edits";
+import type { Conflict, Edits } from "./edits";
 import { LONGEST } from "./filter";
 
 const Waveform = lazy(() => import("../../audio/waveform"));
@@ -11,20 +11,22 @@ const Waveform = lazy(() => import("../../audio/waveform"));
 interface InspectorProps {
   segment: Segment;
   conflict: Conflict | undefined;
+  /** Out of sight, where it still plays; a conflict brings it back. */
+  folded: boolean;
   mayEdit: boolean;
   wave: RefObject<WaveHandle | null>;
   /** Above 0: play it at once; another number: once more. */
   play: number;
   onPlaying: (now: boolean) => void;
-  onEdit: (segment: Segment, change: Change) => void;
+  onEdit: Edits["edit"];
   onSettle: (id: string, mine: boolean) => void;
 }
 
 /** The chosen segment in full: its waveform, both texts with room to write, its flags and why it has them. */
-export function Inspector({ segment, conflict, mayEdit, wave, play, onPlaying, onEdit, onSettle }: InspectorProps) {
+export function Inspector({ segment, conflict, folded, mayEdit, wave, play, onPlaying, onEdit, onSettle }: InspectorProps) {
   const { t, f } = useSpoken();
   return (
-    <section className="card inspector" aria-label={t.review.chosen}>
+    <section className="card inspector" aria-label={t.review.chosen} hidden={folded && !conflict}>
       <header className="card-head">
         <h2>{segment.id}</h2>
         <Button
@@ -96,14 +98,18 @@ interface AreaProps {
   segment: Segment;
   field: "transcript" | "normalised";
   mayEdit: boolean;
-  onEdit: (segment: Segment, change: Change) => void;
+  onEdit: Edits["edit"];
 }
 
 function Area({ segment, field, mayEdit, onEdit }: AreaProps) {
   const { t } = useSpoken();
   const stored = segment[field] ?? "";
   const [text, setText] = useState(stored);
-  useEffect(() => setText(stored), [stored]);
+  // what it said when somebody began to write; what others write meanwhile comes after that
+  const [seen, setSeen] = useState<string | null>(null);
+  useEffect(() => {
+    if (seen === null) setText(stored);
+  }, [stored, seen]);
   return (
     <Field label={t.review.fields[field]} hint={field === "normalised" ? t.review.normalisedHint : undefined}>
       {(ids) => (
@@ -115,11 +121,13 @@ function Area({ segment, field, mayEdit, onEdit }: AreaProps) {
           readOnly={!mayEdit}
           lang={segment.language || undefined}
           onChange={(event) => setText(event.target.value)}
+          onFocus={() => setSeen(stored)}
           onBlur={() => {
-            if (text !== stored) onEdit(segment, { [field]: text });
+            if (seen !== null && text !== seen) onEdit(segment, { [field]: text }, { [field]: seen });
+            setSeen(null);
           }}
           onKeyDown={(event) => {
-            if (event.key === "Escape") setText(stored);
+            if (event.key === "Escape") setText(seen ?? stored);
             if (event.key === "Enter" && !event.shiftKey) {
               event.preventDefault();
               event.currentTarget.blur();

@@ -68,6 +68,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
   const [editing, setEditing] = useState<Editing | null>(null);
   const [playing, setPlaying] = useState(false);
   const [autoplay, setAutoplay] = useStored("autoplay", true);
+  const [details, setDetails] = useStored("details", true);
   const wave = useRef<WaveHandle>(null);
   const [chosen, setChosen] = useState(() => parameters.get("segment") ?? "");
   const [wanted, setWanted] = useState({ id: "", count: 0 });
@@ -174,6 +175,14 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
             <input type="checkbox" checked={autoplay} onChange={(event) => setAutoplay(event.target.checked)} />
             <span>{t.review.autoplay}</span>
           </label>
+          <Button
+            icon="panel"
+            aria-pressed={details}
+            title={details ? t.review.hideDetails : t.review.showDetails}
+            onClick={() => setDetails(!details)}
+          >
+            {t.review.details}
+          </Button>
           <Button icon="undo" disabled={!edits.canUndo} onClick={edits.undo}>
             {t.common.undo}
           </Button>
@@ -192,7 +201,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
           )}
         </span>
       </div>
-      <div className="desk-body">
+      <div className={details ? "desk-body" : "desk-body folded"}>
         {shown.length ? (
           <SegmentTable
             segments={shown}
@@ -214,6 +223,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
               else select(at, true);
             }}
             onEditing={setEditing}
+            onDetails={() => setDetails(!details)}
             onEdit={edits.edit}
             onUndo={edits.undo}
           />
@@ -229,6 +239,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
             key={active.id}
             segment={active}
             conflict={edits.conflicts.get(active.id)}
+            folded={!details}
             mayEdit={mayEdit}
             wave={wave}
             play={wanted.id === active.id ? wanted.count : 0}

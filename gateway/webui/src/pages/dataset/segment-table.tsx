@@ -1,4 +1,4 @@
-import { useVirtualizer } from "@tanstack/react-virtual";
+import { defaultRangeExtractor, useVirtualizer } from "@tanstack/react-virtual";
 import { type KeyboardEvent, memo, useEffect, useLayoutEffect, useRef } from "react";
 import type { Segment } from "../../api/schema";
 import { keptOutline, readOutline } from "../../audio/peaks";
@@ -6,7 +6,7 @@ import { useSpoken } from "../../i18n";
 import { Badge, Button } from "../../ui/basics";
 import { Icon } from "../../ui/icons";
 import { colour, useTheme } from "../../ui/theme";
-import type { Change, Conflict } from "./edits";
+import type { Conflict, Edits } from "./edits";
 import { type Figure, type Filter, LONGEST } from "./filter";
 
 const ROW = 62;
@@ -34,7 +34,8 @@ interface TableProps {
   onNext: () => void;
   onPlay: (index: number) => void;
   onEditing: (editing: Editing | null) => void;
-  onEdit: (segment: Segment, change: Change) => void;
+  onEdit: Edits["edit"];
+  onDetails: () => void;
   onUndo: () => void;
 }
 
@@ -44,7 +45,7 @@ interface Actions {
   play: (index: number) => void;
   exclude: (index: number) => void;
   begin: (index: number, field: Editing["field"]) => void;
-  save: (index: number, field: Editing["field"], text: string, then: "stay" | "next" | "other") => void;
+  save: (index: number, field: Editing["field"], text: string, seen: string, then: "stay" | "next" | "other") => void;
   cancel: () => void;
 }
 
@@ -68,6 +69,12 @@ export function SegmentTable(props: TableProps) {
     getScrollElement: () => scroller.current,
     estimateSize: () => ROW,
     overscan: OVERSCAN,
+    // what somebody writes stays in the document, however far they look around
+    rangeExtractor: (range) => {
+      const shown = defaultRangeExtractor(range);
+      const at = editing ? segments.findIndex((one) => one.id === editing.id) : -1;
+      return at < 0 || shown.includes(at) ? shown : [...shown, at].sort((a, b) => a - b);
+    },
     useFlushSync: false,
   });
 
@@ -89,10 +96,10 @@ export function SegmentTable(props: TableProps) {
       latest.current.onSelect(index);
       latest.current.onEditing({ id: one.id, field });
     },
-    save: (index, field, text, then) => {
+    save: (index, field, text, seen, then) => {
       const { onEdit, onEditing, onNext, segments } = latest.current;
       const one = segments[index];
-      if (one && text !== (one[field] ?? "")) onEdit(one, { [field]: text });
+      if (one && text !== seen) onEdit(one, { [field]: text }, { [field]: seen });
       onEditing(then === "other" && one ? { id: one.id, field: field === "transcript" ? "normalised" : "transcript" } : null);
       if (then === "next") onNext();
       if (then !== "other") grid.current?.focus({ preventScroll: true });
@@ -124,6 +131,7 @@ export function SegmentTable(props: TableProps) {
     else if (event.key === "x" && mayEdit) actions.exclude(active);
     else if (event.key === "e") actions.begin(active, "transcript");
     else if (event.key === "n") actions.begin(active, "normalised");
+    else if (event.key === "i") props.onDetails();
     else return;
     event.preventDefault();
   };
@@ -321,8 +329,11 @@ function Text({ segment, index, field, editing, mayEdit, actions }: TextProps) {
   const value = segment[field];
   const ended = useRef(false);
   const input = useRef<HTMLInputElement>(null);
+  const seen = useRef("");
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what it said when the writing began
   useLayoutEffect(() => {
     ended.current = false;
+    seen.current = value ?? "";
     if (editing) input.current?.focus();
   }, [editing]);
   if (!editing) {
@@ -340,7 +351,7 @@ function Text({ segment, index, field, editing, mayEdit, actions }: TextProps) {
   const save = (then: "stay" | "next" | "other") => {
     if (ended.current) return;
     ended.current = true;
-    actions.save(index, field, input.current?.value ?? "", then);
+    actions.save(index, field, input.current?.value ?? "", seen.current, then);
   };
   return (
     <input

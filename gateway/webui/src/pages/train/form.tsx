@@ -94,6 +94,9 @@ export function TrainingForm({ runs, onStarted }: FormProps) {
         >
           {(ids) => (
             <select {...ids} value={folder} onChange={(event) => setParameters({ dataset: event.target.value })}>
+              {folder && !sets.data?.datasets.some((one) => one.folder === folder) && (
+                <option value={folder}>{bareName(folder)}</option>
+              )}
               {sets.data?.datasets.map((one) => (
                 <option key={one.folder} value={one.folder}>
                   {bareName(one.folder)} · {t.voices.hoursOf(f.number(one.total_hours, 2), f.number(one.files))}
