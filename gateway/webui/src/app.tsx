@@ -67,7 +67,7 @@ export function App() {
   return (
     <Router base="/webui">
       {refused || !data ? (
-        <SignIn reason={refused && token.get() ? error.message : undefined} />
+        <SignIn refusal={refused && token.get() ? error : undefined} />
       ) : (
         <Caller value={data}>
           <Frame signOut={data.auth === "jwt" ? signOut : undefined} subject={data.subject} />

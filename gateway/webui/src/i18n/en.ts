@@ -1,3 +1,5 @@
+import type { Reasons } from "./reasons";
+
 /** Everything the page says, in English. Other languages have the same shape, or the page does not compile. */
 export const en = {
   common: {
@@ -14,6 +16,9 @@ export const en = {
     epoch: (number: string) => `epoch ${number}`,
     range: (low: string, high: string) => `It must be a number from ${low} to ${high}.`,
   },
+  /** What stands in place of the server's sentence, by its reason: nothing, where that is in this language already. */
+  reasons: {} as Reasons,
+  jobInTheWay: "See the job",
   app: {
     name: "Timbre",
     menu: "Menu",
@@ -70,7 +75,23 @@ export const en = {
     workflow: "How far it is",
     done: "done",
     steps: { recordings: "Recordings", segments: "Segments", transcripts: "Transcripts", training: "Training" },
-    go: { recordings: "Add audio", segments: "Segment", transcripts: "Review", training: "Train", speak: "Speak" },
+    go: {
+      recordings: "Add audio",
+      segments: "Segment",
+      transcripts: "Transcribe",
+      training: "Train",
+      speak: "Speak",
+      running: "Follow",
+    },
+    /** What to do now, by the step that comes next. */
+    now: {
+      recordings: "Add recordings of the voice: drop files, or paste links to videos.",
+      segments: "Cut the recordings into segments of a few seconds, with a preview.",
+      transcripts: "Have the segments transcribed; then read and correct them in the review.",
+      training: "Look through the transcripts once more, then train the voice.",
+      speak: "The voice is ready: type something, and hear it.",
+      running: "This goes on by itself; the next step follows when it has ended.",
+    },
     dataset: "Dataset",
     hours: "Hours",
     hoursOf: (hours: string, segments: string) => `${hours} h in ${segments} segments`,
@@ -79,7 +100,6 @@ export const en = {
     best: "Best checkpoint",
     sampleOf: (name: string) => `latest sample of ${name}`,
     earlier: "Earlier run",
-    noSample: "Nothing said yet",
     name: "Name",
     nameHint: "Letters, digits, dots, hyphens and underscores.",
     nameWrong: "Use only letters without accents, digits, dots, hyphens and underscores.",

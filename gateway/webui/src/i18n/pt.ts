@@ -1,4 +1,5 @@
 import type { Messages } from "./en";
+import { PORTUGUESE } from "./reasons";
 
 /** Tudo o que a página diz, em português do Brasil. */
 export const pt: Messages = {
@@ -16,6 +17,8 @@ export const pt: Messages = {
     epoch: (number) => `época ${number}`,
     range: (low, high) => `Deve ser um número de ${low} a ${high}.`,
   },
+  reasons: PORTUGUESE,
+  jobInTheWay: "Ver a tarefa",
   app: {
     name: "Timbre",
     menu: "Menu",
@@ -72,7 +75,22 @@ export const pt: Messages = {
     workflow: "Até onde chegou",
     done: "pronto",
     steps: { recordings: "Gravações", segments: "Segmentos", transcripts: "Transcrições", training: "Treino" },
-    go: { recordings: "Adicionar áudio", segments: "Segmentar", transcripts: "Revisar", training: "Treinar", speak: "Falar" },
+    go: {
+      recordings: "Adicionar áudio",
+      segments: "Segmentar",
+      transcripts: "Transcrever",
+      training: "Treinar",
+      speak: "Falar",
+      running: "Acompanhar",
+    },
+    now: {
+      recordings: "Adicione gravações da voz: solte arquivos ou cole links de vídeos.",
+      segments: "Corte as gravações em segmentos de alguns segundos, com prévia.",
+      transcripts: "Mande transcrever os segmentos; depois leia e corrija na revisão.",
+      training: "Passe os olhos pelas transcrições mais uma vez e treine a voz.",
+      speak: "A voz está pronta: escreva algo e ouça.",
+      running: "Isto segue sozinho; o próximo passo vem quando terminar.",
+    },
     dataset: "Conjunto de dados",
     hours: "Horas",
     hoursOf: (hours, segments) => `${hours} h em ${segments} segmentos`,
@@ -81,7 +99,6 @@ export const pt: Messages = {
     best: "Melhor checkpoint",
     sampleOf: (name) => `amostra mais recente de ${name}`,
     earlier: "Treino anterior",
-    noSample: "Ainda não falou",
     name: "Nome",
     nameHint: "Letras, algarismos, pontos, hifens e sublinhados.",
     nameWrong: "Use apenas letras sem acento, algarismos, pontos, hifens e sublinhados.",

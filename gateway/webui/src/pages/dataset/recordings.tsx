@@ -11,6 +11,7 @@ import { useSpoken } from "../../i18n";
 import { datasetPath } from "../../names";
 import { Badge, Button, Card, Empty, ErrorNote, Field, Progress, Skeleton, StateBadge, Wide } from "../../ui/basics";
 import { Icon } from "../../ui/icons";
+import { failureOf, Said } from "../../ui/said";
 import { toast } from "../../ui/toasts";
 import { type Upload, uploads, useUploads } from "./uploads";
 import "./recordings.css";
@@ -95,7 +96,7 @@ function Drop({ folder }: { folder: string }) {
 
 interface Refused {
   url: string;
-  reason: string;
+  problem: Problem;
 }
 
 function Links({ folder }: { folder: string }) {
@@ -112,7 +113,7 @@ function Links({ folder }: { folder: string }) {
         await ask(api.POST("/training/dataset/download", { body: { folder, urls: [url] } }));
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        failed.push({ url, reason: error.message });
+        failed.push({ url, problem: error });
       }
     }
     setRefused(failed);
@@ -140,7 +141,10 @@ function Links({ folder }: { folder: string }) {
           )}
         </Field>
         {refused.map((one) => (
-          <ErrorNote key={one.url} error={new Error(`${one.url}: ${one.reason}`)} />
+          <div key={one.url} className="refused">
+            <span className="truncate small">{one.url}</span>
+            <ErrorNote error={one.problem} />
+          </div>
         ))}
         <ErrorNote error={start.error} />
         <Button type="submit" kind="primary" icon="download" needs="dataset:write" busy={start.busy} disabled={!urls.length}>
@@ -291,7 +295,7 @@ function DownloadRow({ job, dismiss }: { job: Job; dismiss: () => void }) {
         </div>
         {job.state === "running" && <Progress value={job.progress} label={t.add.progressOf(name)} />}
         <p className={job.error ? "small hint bad" : "small muted"} role={job.error ? "alert" : undefined}>
-          {job.error ?? job.message}
+          {job.error ? <Said error={failureOf(job)} /> : job.message}
           {job.state === "running" && ` · ${f.percent(job.progress)}`}
         </p>
         <ErrorNote error={pause.error ?? again.error} />
