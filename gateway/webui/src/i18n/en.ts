@@ -143,7 +143,13 @@ export const en = {
     resume: "Continue",
     remove: "Remove",
     progressOf: (name: string) => `Progress of ${name}`,
-    lost: "The page was reloaded before this file was sent. Add it again to continue.",
+    lost: "Not sent. Nothing of it is on the server.",
+    cutOff: (count: number) =>
+      `The page was reloaded before ${count === 1 ? "1 file was" : `${count} files were`} sent. A page cannot keep files over a reload: choose the same ones again, and they are sent.`,
+    chooseAgain: "Choose again",
+    forget: "Forget them",
+    nothingDropped: "There are no files in what you dropped.",
+    storedOf: (done: string, total: string) => `${done} of ${total} stored`,
     states: { waiting: "Waiting", sending: "Sending", paused: "Paused", failed: "Failed", done: "Stored", lost: "Interrupted" },
   },
   segment: {
@@ -336,6 +342,7 @@ export const en = {
     lead: "Type, and hear it while it is still being made.",
     text: "Text",
     textHint: (count: string, most: string) => `${count} of ${most} characters. Ctrl+Enter speaks.`,
+    tooLong: (count: string, most: string) => `${count} characters are too many: keep to ${most}, and say the rest afterwards.`,
     placeholder: "Olá! Esta é a minha voz.",
     voice: "Voice",
     temperature: "Temperature",

@@ -142,7 +142,13 @@ export const pt: Messages = {
     resume: "Continuar",
     remove: "Remover",
     progressOf: (name) => `Progresso de ${name}`,
-    lost: "A página foi recarregada antes do envio deste arquivo. Adicione-o de novo para continuar.",
+    lost: "Não enviado. Nada dele está no servidor.",
+    cutOff: (count) =>
+      `A página foi recarregada antes de ${count === 1 ? "1 arquivo ser enviado" : `${count} arquivos serem enviados`}. Uma página não guarda arquivos ao ser recarregada: escolha os mesmos de novo, e eles são enviados.`,
+    chooseAgain: "Escolher de novo",
+    forget: "Esquecer",
+    nothingDropped: "Não há arquivos no que você soltou.",
+    storedOf: (done, total) => `${done} de ${total} armazenados`,
     states: {
       waiting: "Na fila",
       sending: "Enviando",
@@ -343,6 +349,7 @@ export const pt: Messages = {
     lead: "Digite e ouça enquanto ainda está sendo feito.",
     text: "Texto",
     textHint: (count, most) => `${count} de ${most} caracteres. Ctrl+Enter fala.`,
+    tooLong: (count, most) => `${count} caracteres são demais: use até ${most} e diga o resto depois.`,
     placeholder: "Olá! Esta é a minha voz.",
     voice: "Voz",
     temperature: "Temperatura",

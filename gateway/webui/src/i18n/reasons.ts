@@ -84,6 +84,7 @@ export const PORTUGUESE: Reasons = {
   URL_REFUSED: "Deste endereço não se pode baixar: use o link de um vídeo de um site permitido.",
   SEVERAL_RECORDINGS: "O link é de uma lista ou de um canal: cole o link de cada vídeo, um por linha.",
   NOTHING_DOWNLOADED: "Nenhum dos vídeos pôde ser baixado: o registro diz por quê.",
+  LIVE: "É uma transmissão ao vivo: baixe-a quando terminar.",
   NO_AUDIO: "Neste endereço não há áudio nem vídeo que se possa baixar.",
   AGE_RESTRICTED: "O site só mostra o vídeo a adultos.",
   SITE_REFUSED: "O site se recusa a entregar o vídeo: tente mais tarde.",
