@@ -201,3 +201,31 @@ def test_a_token_that_expires_leads_back_to_signing_in(open_window: Open, guarde
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text("expired")
     assert page.url.endswith("/checkpoints"), "after signing in one is where one wanted to be"
+
+
+@pytest.mark.parametrize("scopes", [["dataset:read"], ["dataset:write"], ["training"], ["inference"], []])
+def test_a_token_of_few_scopes_sees_no_page_that_asks_for_more(
+    open_window: Open, guarded: tuple[Stack, RuntimeSettings], scopes: list[str]
+) -> None:
+    stack, settings = guarded
+    window = open_window(f"http://127.0.0.1:{stack.port}")
+    page = window.page
+    window.allowed = [r"401"]
+    window.go()
+    page.get_by_label("Token").fill(mint(settings, "lia", scopes, 3600))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("lia")).to_be_visible()
+    window.allowed = []
+    since = len(window.complaints)
+    found: dict[str, object] = {}
+    for path in ("", "/datasets", "/datasets/shared", "/datasets/shared/segment", "/train", "/checkpoints", "/studio", "/jobs"):
+        window.go(path)
+        expect(page.locator(".skeleton")).to_have_count(0)
+        page.wait_for_load_state("load")
+        if alerts := page.get_by_role("alert").all_inner_texts():
+            found[path] = alerts
+        if said := window.unexpected(since):
+            found[f"{path} console"] = said
+            since = len(window.complaints)
+    assert found == {}
+    window.shot(f"scopes-{'-'.join(scopes).replace(':', '-') or 'none'}")

@@ -9,10 +9,11 @@ import { useSpoken } from "../../i18n";
 import { Badge, Button, Card, ErrorNote, Progress, StateBadge } from "../../ui/basics";
 import { Icon } from "../../ui/icons";
 import { failureOf, Said } from "../../ui/said";
-import { type Upload, uploads, useUploads } from "./uploads";
+import { type Upload, type UploadState, uploads, useUploads } from "./uploads";
 
 /** More files than this have a line that sums them up, and scroll by themselves. */
 const MANY = 8;
+const URGENCY: readonly UploadState[] = ["failed", "lost", "sending", "paused", "waiting", "done"];
 const SHOWN_KINDS = ["dataset.download", "dataset.import"];
 
 /** What is on its way: files of this tab, and downloads that the server does. */
@@ -27,6 +28,7 @@ export function Incoming({ folder }: { folder: string }) {
   );
   if (!mine.length && !fetching.length) return null;
   const done = mine.filter((one) => one.state === "done").length;
+  const many = mine.length > MANY;
   const lost = mine.filter((one) => one.state === "lost");
   return (
     <Card
@@ -40,14 +42,14 @@ export function Incoming({ folder }: { folder: string }) {
       }
     >
       {lost.length > 0 && <Lost folder={folder} lost={lost} />}
-      {mine.length > MANY && (
+      {many && (
         <div className="stack small">
           <span className="muted">{t.add.storedOf(f.number(done), f.number(mine.length))}</span>
           <Progress value={(100 * done) / mine.length} label={t.add.incoming} />
         </div>
       )}
-      <ul className={mine.length > MANY ? "incoming many" : "incoming"}>
-        {mine.map((one) => (
+      <ul className={many ? "incoming many" : "incoming"} tabIndex={many ? 0 : undefined} aria-label={t.add.incoming}>
+        {(many ? mine.toSorted((a, b) => URGENCY.indexOf(a.state) - URGENCY.indexOf(b.state)) : mine).map((one) => (
           <UploadRow key={one.id} upload={one} />
         ))}
         {fetching.map((one) => (
@@ -80,7 +82,16 @@ function UploadRow({ upload }: { upload: Upload }) {
   const { t, f } = useSpoken();
   const { id, name, state } = upload;
   const sending = state === "sending" || state === "waiting";
-  const detail = state === "failed" ? <Said error={upload.error} /> : state === "lost" ? t.add.lost : t.add.states[state];
+  const detail =
+    state === "failed" ? (
+      <Said error={upload.error} />
+    ) : state === "lost" ? (
+      t.add.lost
+    ) : state === "done" ? (
+      ""
+    ) : (
+      t.add.states[state]
+    );
   return (
     <li>
       <Icon name="file" />
