@@ -166,7 +166,7 @@ def test_what_was_cut_off_can_be_forgotten(open_window: Open, tmp_path: Path) ->
     expect(page.locator(".incoming")).to_have_count(0)
 
 
-def test_a_playlist_says_what_to_do(open_window: Open) -> None:
+def test_a_link_that_is_refused_says_so_once_and_in_its_place(open_window: Open) -> None:
     window = open_window()
     page = window.page
     window.allowed = [r"400"]
@@ -175,6 +175,10 @@ def test_a_playlist_says_what_to_do(open_window: Open) -> None:
     page.get_by_role("button", name="Download", exact=True).dblclick()
     expect(page.locator(".refused")).to_have_count(1)
     expect(page.get_by_role("alert")).to_have_text(re.compile(r"\.$"))
+    link, form = page.locator(".refused .truncate").bounding_box(), page.locator(".refused").bounding_box()
+    assert link
+    assert form
+    assert link["x"] + link["width"] <= form["x"] + form["width"]
     window.shot("refused")
 
 

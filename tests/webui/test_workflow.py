@@ -52,6 +52,9 @@ def runs_of(page: Page) -> Locator:
 def test_a_dataset_begins_with_its_name(here: browsers.Window) -> None:
     page = here.page
     here.go()
+    guide = page.get_by_role("list", name="How far it is")
+    expect(guide.get_by_role("listitem")).to_have_count(4)
+    expect(guide.get_by_role("listitem").first).to_contain_text("Add recordings of the voice")
     here.shot("voices-empty")
     page.get_by_role("button", name="New dataset").first.click()
     page.get_by_label("Name").fill("my voice")

@@ -25,6 +25,7 @@ export const en = {
     navigation: "Pages",
     skip: "Skip to the content",
     live: "Live",
+    asking: "Refreshed every few seconds",
     polling: "Reconnecting; refreshed every few seconds",
     theme: "Colours",
     themes: { auto: "System", light: "Light", dark: "Dark" },

@@ -25,6 +25,7 @@ export const pt: Messages = {
     navigation: "Páginas",
     skip: "Ir para o conteúdo",
     live: "Ao vivo",
+    asking: "Atualizado a cada poucos segundos",
     polling: "Reconectando; atualizado a cada poucos segundos",
     theme: "Cores",
     themes: { auto: "Sistema", light: "Claro", dark: "Escuro" },

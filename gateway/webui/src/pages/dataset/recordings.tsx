@@ -140,7 +140,9 @@ function Links({ folder }: { folder: string }) {
         </Field>
         {refused.map((one) => (
           <div key={one.url} className="refused">
-            <span className="truncate small">{one.url}</span>
+            <span className="truncate small" title={one.url}>
+              {one.url}
+            </span>
             <ErrorNote error={one.problem} />
           </div>
         ))}
@@ -199,7 +201,7 @@ function RecordingTable({ folder }: { folder: string }) {
               </td>
               <td className="numeric">{f.clock(one.duration_s)}</td>
               <td className="numeric">{f.number(one.segments)}</td>
-              <td className="muted">{f.ago(one.added_at)}</td>
+              <td className="muted added">{f.ago(one.added_at)}</td>
               <td className="numeric">
                 <DeleteRecording folder={folder} recording={one} />
               </td>
