@@ -133,21 +133,26 @@ def guarded(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) 
     running.stop()
 
 
-def test_signing_in_and_what_a_token_may_not(
-    open_window: Open, guarded: tuple[Stack, RuntimeSettings], recordings: Path
-) -> None:
+@pytest.fixture(scope="module")
+def shared(guarded: tuple[Stack, RuntimeSettings], recordings: Path) -> None:
+    """The dataset `shared` on that stack, of one recording."""
     stack, settings = guarded
-    admin = mint(settings, "ana", ["admin"], 3600)
-    reader = mint(settings, "rui", ["dataset:read"], 3600)
     with (recordings / "voice-1.wav").open("rb") as file:
         sent = httpx.post(
             f"http://127.0.0.1:{stack.port}/training/dataset/upload",
-            headers={"Authorization": f"Bearer {admin}"},
+            headers={"Authorization": f"Bearer {mint(settings, 'ana', ['admin'], 3600)}"},
             data={"folder": "datasets/shared"},
             files={"files": ("voice-1.wav", file)},
             timeout=60,
         )
     assert sent.status_code == 200, sent.text
+
+
+@pytest.mark.usefixtures("shared")
+def test_signing_in_and_what_a_token_may_not(open_window: Open, guarded: tuple[Stack, RuntimeSettings]) -> None:
+    stack, settings = guarded
+    admin = mint(settings, "ana", ["admin"], 3600)
+    reader = mint(settings, "rui", ["dataset:read"], 3600)
     window = open_window(f"http://127.0.0.1:{stack.port}")
     page = window.page
     window.allowed = [r"401"]
@@ -197,6 +202,7 @@ def test_a_token_without_any_scope_is_refused_with_a_reason(open_window: Open, g
     expect(page.get_by_role("heading", level=1)).to_be_visible()
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_single_voice_has_the_width_and_says_what_to_do_now(
     open_window: Open, guarded: tuple[Stack, RuntimeSettings]
 ) -> None:
@@ -238,6 +244,7 @@ def test_a_token_that_expires_leads_back_to_signing_in(open_window: Open, guarde
     assert page.url.endswith("/checkpoints"), "after signing in one is where one wanted to be"
 
 
+@pytest.mark.usefixtures("shared")
 @pytest.mark.parametrize("scopes", [["dataset:read"], ["dataset:write"], ["training"], ["inference"]])
 def test_a_token_of_few_scopes_sees_no_page_that_asks_for_more(
     open_window: Open, guarded: tuple[Stack, RuntimeSettings], scopes: list[str]
