@@ -39,6 +39,8 @@ class Job(Answer):
     """Whether somebody asked it to stop."""
     error: Annotated[str | None, Field(examples=[None])]
     """What went wrong, in a sentence; null unless it failed."""
+    error_reason: Annotated[str | None, Field(examples=[None])] = None
+    """What went wrong, for programs: a stable name in capitals; null unless it failed in a way that has one."""
     parameters: Annotated[dict[str, Any], Field(examples=[{"folder": "datasets/my_voice"}])]
     """What it was asked to do."""
     result: Annotated[dict[str, Any] | None, Field(examples=[None])]

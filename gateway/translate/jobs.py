@@ -36,6 +36,7 @@ def job(message: jobs_pb2.Job) -> jobs.Job:
         attempts=message.attempt_count,
         stop_requested=message.stop_requested,
         error=message.error or None,
+        error_reason=message.error_reason or None,
         parameters=plain(message.parameters),
         result=plain(message.result) if message.HasField("result") else None,
         created_at=moment(message.create_time),

@@ -134,6 +134,7 @@ async def test_a_job(stack: Any) -> None:
         "attempts": 1,
         "stop_requested": False,
         "error": None,
+        "error_reason": None,
         "parameters": {"epochs": 100, "learning_rate": 0.0001, "urls": ["a", None, True], "more": {"x": 1.5}},
         "result": None,
         "created_at": "2025-11-25T14:13:20Z",

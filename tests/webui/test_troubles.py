@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 from playwright.sync_api import expect
 
 from services.runtime.auth import mint
@@ -109,21 +110,26 @@ def test_ten_thousand_segments(open_window: Open, large: str) -> None:
 # ── who one is ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_signing_in_and_what_a_token_may_not(
-    open_window: Open, guarded: tuple[Stack, RuntimeSettings], recordings: Path
-) -> None:
+@pytest.fixture(scope="module")
+def shared(guarded: tuple[Stack, RuntimeSettings], recordings: Path) -> None:
+    """The dataset `shared` on that stack, of one recording."""
     stack, settings = guarded
-    admin = mint(settings, "ana", ["admin"], 3600)
-    reader = mint(settings, "rui", ["dataset:read"], 3600)
     with (recordings / "voice-1.wav").open("rb") as file:
         sent = httpx.post(
             f"http://127.0.0.1:{stack.port}/training/dataset/upload",
-            headers={"Authorization": f"Bearer {admin}"},
+            headers={"Authorization": f"Bearer {mint(settings, 'ana', ['admin'], 3600)}"},
             data={"folder": "datasets/shared"},
             files={"files": ("voice-1.wav", file)},
             timeout=60,
         )
     assert sent.status_code == 200, sent.text
+
+
+@pytest.mark.usefixtures("shared")
+def test_signing_in_and_what_a_token_may_not(open_window: Open, guarded: tuple[Stack, RuntimeSettings]) -> None:
+    stack, settings = guarded
+    admin = mint(settings, "ana", ["admin"], 3600)
+    reader = mint(settings, "rui", ["dataset:read"], 3600)
     window = open_window(f"http://127.0.0.1:{stack.port}")
     page = window.page
     window.allowed = [r"401"]
@@ -161,6 +167,42 @@ def test_signing_in_and_what_a_token_may_not(
     expect(page.get_by_role("button", name="Choose files").first).to_be_enabled()
 
 
+def test_a_token_without_any_scope_is_refused_with_a_reason(open_window: Open, guarded: tuple[Stack, RuntimeSettings]) -> None:
+    stack, settings = guarded
+    window = open_window(f"http://127.0.0.1:{stack.port}", locale="pt-BR")
+    page = window.page
+    window.allowed = [r"401", r"403"]
+    window.go()
+    page.get_by_label("Token").fill(mint(settings, "lia", [], 3600))
+    page.get_by_role("button", name="Entrar").click()
+    expect(page.get_by_role("alert")).to_contain_text("O seu token não permite isto")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_single_voice_has_the_width_and_says_what_to_do_now(
+    open_window: Open, guarded: tuple[Stack, RuntimeSettings]
+) -> None:
+    stack, settings = guarded
+    window = open_window(f"http://127.0.0.1:{stack.port}", locale="pt-BR", viewport={"width": 1280, "height": 800})
+    page = window.page
+    window.allowed = [r"401"]
+    window.go()
+    page.get_by_label("Token").fill(mint(settings, "ana", ["admin"], 3600))
+    page.get_by_role("button", name="Entrar").click()
+    card = page.locator(".voice-card")
+    expect(card).to_have_count(1)
+    expect(card).to_contain_text("Corte as gravações em segmentos")
+    box, head = card.bounding_box(), page.locator(".page-head").bounding_box()
+    assert box
+    assert head
+    assert box["width"] == pytest.approx(head["width"], abs=1)
+    assert window.barriers() == []
+    window.shot("voices-one")
+    card.get_by_role("link", name="Segmentar").click()
+    page.wait_for_url("**/datasets/shared/segment")
+
+
 def test_a_token_that_expires_leads_back_to_signing_in(open_window: Open, guarded: tuple[Stack, RuntimeSettings]) -> None:
     stack, settings = guarded
     window = open_window(f"http://127.0.0.1:{stack.port}")
@@ -177,3 +219,31 @@ def test_a_token_that_expires_leads_back_to_signing_in(open_window: Open, guarde
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     expect(page.get_by_role("alert")).to_contain_text("expired")
     assert page.url.endswith("/checkpoints"), "after signing in one is where one wanted to be"
+
+
+@pytest.mark.usefixtures("shared")
+@pytest.mark.parametrize("scopes", [["dataset:read"], ["dataset:write"], ["training"], ["inference"]])
+def test_a_token_of_few_scopes_sees_no_page_that_asks_for_more(
+    open_window: Open, guarded: tuple[Stack, RuntimeSettings], scopes: list[str]
+) -> None:
+    stack, settings = guarded
+    window = open_window(f"http://127.0.0.1:{stack.port}")
+    page = window.page
+    window.allowed = [r"401"]
+    window.go()
+    page.get_by_label("Token").fill(mint(settings, "lia", scopes, 3600))
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("lia")).to_be_visible()
+    since = len(window.complaints)
+    found: dict[str, object] = {}
+    for path in ("", "/datasets", "/datasets/shared", "/datasets/shared/segment", "/train", "/checkpoints", "/studio", "/jobs"):
+        window.go(path)
+        expect(page.locator(".skeleton")).to_have_count(0)
+        page.wait_for_load_state("load")
+        if alerts := page.get_by_role("alert").all_inner_texts():
+            found[path] = alerts
+        if said := window.unexpected(since):
+            found[f"{path} console"] = said
+            since = len(window.complaints)
+    assert found == {}
+    window.shot(f"scopes-{'-'.join(scopes).replace(':', '-') or 'none'}")

@@ -52,6 +52,9 @@ def runs_of(page: Page) -> Locator:
 def test_a_dataset_begins_with_its_name(here: browsers.Window) -> None:
     page = here.page
     here.go()
+    guide = page.get_by_role("list", name="How far it is")
+    expect(guide.get_by_role("listitem")).to_have_count(4)
+    expect(guide.get_by_role("listitem").first).to_contain_text("Add recordings of the voice")
     here.shot("voices-empty")
     page.get_by_role("button", name="New dataset").first.click()
     page.get_by_label("Name").fill("my voice")
@@ -73,7 +76,7 @@ def test_files_are_uploaded_each_with_its_own_fate(here: browsers.Window, record
     # held on the way, so that there is a middle of it to look at
     held: list[Any] = []
     page.route("**/training/dataset/upload", lambda route: held.append(route))
-    page.locator("input[type=file]").set_input_files([recordings / "voice-1.wav", broken])
+    page.locator(".drop input[type=file]").set_input_files([recordings / "voice-1.wav", broken])
     expect(page.locator(".incoming li")).to_have_count(2)
     page.get_by_role("button", name="Pause: voice-1.wav").click()
     expect(page.locator(".incoming li", has_text="voice-1.wav")).to_contain_text("Paused")
@@ -94,13 +97,14 @@ def test_files_are_uploaded_each_with_its_own_fate(here: browsers.Window, record
 def test_what_a_reload_interrupts_is_said(here: browsers.Window, recordings: Path) -> None:
     page = here.page
     page.route("**/training/dataset/upload", lambda route: None)  # never gets there
-    page.locator("input[type=file]").set_input_files(recordings / "voice-2.wav")
+    page.locator(".drop input[type=file]").set_input_files(recordings / "voice-2.wav")
     expect(page.locator(".incoming li", has_text="voice-2.wav")).to_be_visible()
     page.once("dialog", lambda dialog: dialog.accept())  # the browser asks whether to leave
     page.reload()
     page.unroute("**/training/dataset/upload")
     row = page.locator(".incoming li", has_text="voice-2.wav")
-    expect(row).to_contain_text("Add it again")
+    expect(row).to_contain_text("Not sent")
+    expect(page.get_by_role("status").filter(has_text="before 1 file was sent")).to_be_visible()
     page.get_by_role("button", name="Remove: voice-2.wav").click()
 
 

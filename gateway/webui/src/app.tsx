@@ -67,7 +67,7 @@ export function App() {
   return (
     <Router base="/webui">
       {refused || !data ? (
-        <SignIn reason={refused && token.get() ? error.message : undefined} />
+        <SignIn refusal={refused && token.get() ? error : undefined} />
       ) : (
         <Caller value={data}>
           <Frame signOut={data.auth === "jwt" ? signOut : undefined} subject={data.subject} />
@@ -202,13 +202,14 @@ function SideFoot({ signOut, subject }: { signOut: (() => void) | undefined; sub
   const { t, language, setLanguage } = useSpoken();
   const { theme, setTheme } = useTheme();
   const connected = useConnected();
+  const told = useMay()(...LOOK.jobs);
   const now = THEMES.findIndex((one) => one.name === theme);
   const then = THEMES[(now + 1) % THEMES.length] ?? { name: "auto", icon: "auto" };
   const other: Language = language === "en" ? "pt" : "en";
   return (
     <div className="side-foot">
-      <p className={connected ? "link-state on" : "link-state"} role="status">
-        {connected ? t.app.live : t.app.polling}
+      <p className={connected || !told ? "link-state on" : "link-state"} role="status">
+        {connected ? t.app.live : told ? t.app.polling : t.app.asking}
       </p>
       {signOut && (
         <div className="row spread">

@@ -36,6 +36,7 @@ class _Video:
     done: float = 0.0
     status: str = "waiting"
     detail: str = ""
+    reason: str = ""
 
 
 def download_all(job: JobContext, store: ObjectStore, options: DownloadOptions, parallel: int) -> dict[str, Any]:
@@ -66,7 +67,8 @@ def download_all(job: JobContext, store: ObjectStore, options: DownloadOptions, 
     job.check_stop()
     counts = {status: sum(video.status == status for video in videos) for status in ("stored", "present", "failed")}
     if counts["failed"] == len(videos):
-        raise NothingDownloaded(f"None of {len(videos)} videos could be downloaded. The first: {videos[0].detail}")
+        message = f"None of {len(videos)} videos could be downloaded. The first: {videos[0].detail}"
+        raise NothingDownloaded(message, reason=videos[0].reason if len(videos) == 1 else "")
     return {"videos": [_describe(video) for video in videos], **counts}
 
 
@@ -96,7 +98,7 @@ def _fetch(job: JobContext, store: ObjectStore, folder: str, video: _Video, opti
         video.status = "waiting"
         return
     except TimbreError as error:
-        video.status, video.detail, video.done = "failed", error.message, 1.0
+        video.status, video.detail, video.reason, video.done = "failed", error.message, error.reason, 1.0
         job.log(f"{video.url}: failed. {error.message}")
         return
     put_source(store, folder, video.source, made.wav, made.provenance)

@@ -12,6 +12,7 @@ METADATA = sa.MetaData()
 
 # No parameter of a job is called so.
 _REQUEST_ID, _TRACEPARENT, IDEMPOTENCY = "_request_id", "_traceparent", "_idempotency"
+REASON = "_reason"
 
 JOBS = sa.Table(
     "jobs",
@@ -95,7 +96,7 @@ class Job:
         pid: Process of that worker.
         heartbeat_at: When that worker last said that it lives.
         error: What went wrong, in a sentence.
-        result: What it made.
+        result: What it made; absent until it succeeded.
         revision: Counts the changes of the row.
         created_at: When it was accepted.
         started_at: When a worker first began.
@@ -104,6 +105,7 @@ class Job:
         request_id: The request that asked for it, as log lines name it; kept beside the parameters in the row.
         traceparent: Its place in a trace, likewise.
         idempotency: What stands for the idempotency key of that request, likewise.
+        reason: What went wrong, for programs; kept in the row where the result of a success would be.
     """
 
     id: str
@@ -132,6 +134,7 @@ class Job:
     request_id: str = ""
     traceparent: str = ""
     idempotency: str = ""
+    reason: str = ""
 
     @classmethod
     def from_row(cls, row: sa.Row[Any]) -> Job:
@@ -140,6 +143,8 @@ class Job:
         parameters = dict(values["parameters"])
         values |= {"request_id": parameters.pop(_REQUEST_ID, ""), "traceparent": parameters.pop(_TRACEPARENT, "")}
         values["idempotency"] = parameters.pop(IDEMPOTENCY, "")
+        if values["state"] == JobState.FAILED:
+            values |= {"reason": (values["result"] or {}).get(REASON, ""), "result": None}
         return cls(**{**values, "state": JobState(values["state"]), "parameters": parameters})
 
     def to_row(self) -> dict[str, Any]:
@@ -147,6 +152,8 @@ class Job:
         values = dict(vars(self))
         origin = {_REQUEST_ID: values.pop("request_id"), _TRACEPARENT: values.pop("traceparent")}
         origin[IDEMPOTENCY] = values.pop("idempotency")
+        if reason := values.pop("reason"):
+            values["result"] = {REASON: reason}
         values["parameters"] = {**self.parameters, **{name: text for name, text in origin.items() if text}}
         return values
 

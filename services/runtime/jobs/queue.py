@@ -23,7 +23,18 @@ from services.runtime import idempotency, traces
 from services.runtime.database import reading, writing
 from services.runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from services.runtime.jobs.machine import machine_name, make_lease
-from services.runtime.jobs.model import ACTIVE, IDEMPOTENCY, JOB_LOG, JOB_SERIES, JOBS, Job, JobState, LogLine, SeriesPoint
+from services.runtime.jobs.model import (
+    ACTIVE,
+    IDEMPOTENCY,
+    JOB_LOG,
+    JOB_SERIES,
+    JOBS,
+    REASON,
+    Job,
+    JobState,
+    LogLine,
+    SeriesPoint,
+)
 from services.runtime.locks import exclusive
 from services.runtime.logs import request_id
 
@@ -343,9 +354,24 @@ class JobQueue:
         return stop is not None
 
     def finish(
-        self, job_id: str, lease: str, state: JobState, *, result: Mapping[str, Any] | None = None, error: str = ""
+        self,
+        job_id: str,
+        lease: str,
+        state: JobState,
+        *,
+        result: Mapping[str, Any] | None = None,
+        error: str = "",
+        reason: str = "",
     ) -> None:
         """Ends a job.
+
+        Args:
+            job_id: Which.
+            lease: Of the worker that ends it.
+            state: How it ended.
+            result: What it made, when it succeeded.
+            error: Why it failed, in a sentence.
+            reason: The same, for programs: the `reason` of a `TimbreError`.
 
         Raises:
             LeaseLost: The job was given to another worker.
@@ -353,6 +379,8 @@ class JobQueue:
         changes: dict[str, Any] = {"state": state, "error": error, "ended_at": time.time(), "remaining_seconds": None}
         if state is JobState.SUCCEEDED:
             changes |= {"progress": 1.0, "result": dict(result or {})}
+        elif reason:
+            changes["result"] = {REASON: reason}
         self.report(job_id, lease, changes)
 
     def release(self, job_id: str, lease: str) -> None:

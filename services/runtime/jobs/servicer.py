@@ -109,6 +109,7 @@ def to_message(job: Job) -> pb.Job:
         attempt_count=job.attempt,
         stop_requested=job.stop_requested_at is not None,
         error=job.error,
+        error_reason=job.reason,
         parameters=_struct(job.parameters),
         result=None if job.result is None else _struct(job.result),
         create_time=to_timestamp(job.created_at),

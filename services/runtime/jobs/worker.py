@@ -7,6 +7,7 @@ import logging
 import shutil
 import signal
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from services.runtime import logs, traces
@@ -74,35 +75,45 @@ def run_job(queue: JobQueue, job_id: str, lease: str, functions: Mapping[str, Jo
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches the service, which decides
     end_reporting = context.keep_reporting()
     try:
-        state, result, error = _call(functions[job.kind], context)
+        end = _call(functions[job.kind], context)
     finally:
         end_reporting()
         if span:
             span.end()
     patiently(context.flush)
-    if state is JobState.QUEUED:
+    if end.state is JobState.QUEUED:
         patiently(lambda: queue.release(job.id, lease))
         return
     try:
-        patiently(lambda: queue.finish(job.id, lease, state, result=result, error=error))
+        patiently(lambda: queue.finish(job.id, lease, **vars(end)))
     except LeaseLost:
         # An end that was written, but not confirmed before the database went away, is an end.
         found = patiently(lambda: queue.get(job.id))
-        if (found.state, found.lease) != (state, lease):
+        if (found.state, found.lease) != (end.state, lease):
             raise
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _call(function: JobFunction, context: JobContext) -> tuple[JobState, dict[str, Any], str]:
+@dataclass(frozen=True)
+class _End:
+    """How a job ended; QUEUED when it continues later."""
+
+    state: JobState
+    result: dict[str, Any] | None = None
+    error: str = ""
+    reason: str = ""
+
+
+def _call(function: JobFunction, context: JobContext) -> _End:
     try:
         context.check_stop()
-        return JobState.SUCCEEDED, function(context), ""
+        return _End(JobState.SUCCEEDED, function(context))
     except JobStopped:
         context.log("Stopped.")
-        return JobState.STOPPED, {}, ""
+        return _End(JobState.STOPPED)
     except JobReleased:
         context.log("Interrupted by a shutdown; continues later.")
-        return JobState.QUEUED, {}, ""
+        return _End(JobState.QUEUED)
     except (LeaseLost, PoolBroken):
         raise  # the latter counts like the death of this process: the job is picked up again
     except Exception as error:
@@ -110,9 +121,9 @@ def _call(function: JobFunction, context: JobContext) -> tuple[JobState, dict[st
             raise  # likewise: whether a lock was held to the end is not known, and what was done is in the store
         if known := recognise(error):
             context.log(known.message)
-            return JobState.FAILED, {}, known.message
+            return _End(JobState.FAILED, error=known.message, reason=known.reason)
         # The traceback is for the operator; users get a sentence without paths.
         logger.exception("job %s failed", context.id)
         sentence = f"The job failed unexpectedly ({type(error).__name__}): the log of the service says where."
         context.log(sentence)
-        return JobState.FAILED, {}, sentence
+        return _End(JobState.FAILED, error=sentence, reason="INTERNAL")

@@ -49,6 +49,15 @@ def test_jobs_on_one_subject_run_in_order_and_others_beside_them(queue: JobQueue
     assert claim(queue).id == second.id
 
 
+def test_a_failure_has_a_reason_and_no_result(queue: JobQueue) -> None:
+    job = submit(queue, "datasets/a")
+    claimed = claim(queue)
+    queue.finish(job.id, claimed.lease, JobState.FAILED, error="It broke.", reason="VERY_BROKEN")
+    found = queue.get(job.id)
+    assert (found.error, found.reason, found.result) == ("It broke.", "VERY_BROKEN", None)
+    assert found.to_row()["result"] == {"_reason": "VERY_BROKEN"}
+
+
 def test_unless_active_refuses_a_second_one(queue: JobQueue) -> None:
     first = submit(queue, "a", kind="trainer.train")
     with pytest.raises(JobActive) as caught:

@@ -171,16 +171,16 @@ async def test_shutdown_gives_the_job_back_and_leaves_no_process(
 
 
 @pytest.mark.parametrize(
-    ("kind", "sentence"),
+    ("kind", "sentence", "reason"),
     [
-        ("t.refuse", "The well is dry: bring water."),
-        ("t.break", "The job failed unexpectedly (ValueError): the log of the service says where."),
-        ("t.full", "A disk of this machine is full; free some space and try again."),
-        ("t.crash", "times in a row without making progress"),
+        ("t.refuse", "The well is dry: bring water.", "FAILED_PRECONDITION"),
+        ("t.break", "The job failed unexpectedly (ValueError): the log of the service says where.", "INTERNAL"),
+        ("t.full", "A disk of this machine is full; free some space and try again.", "DISK_FULL"),
+        ("t.crash", "times in a row without making progress", ""),
     ],
 )
 async def test_failures_are_sentences(
-    queue: JobQueue, settings: JobSettings, monkeypatch: pytest.MonkeyPatch, kind: str, sentence: str
+    queue: JobQueue, settings: JobSettings, monkeypatch: pytest.MonkeyPatch, kind: str, sentence: str, reason: str
 ) -> None:
     settings.max_crashes = 2
     job = queue.submit(kind, "x", {})
@@ -188,6 +188,7 @@ async def test_failures_are_sentences(
         ended = await until(queue, job, lambda job: job.ended)
     assert ended.state is JobState.FAILED
     assert sentence in ended.error
+    assert ended.reason == reason
     assert "secret" not in ended.error
     assert all("secret" not in line.text for line in queue.log_lines(job.id))
 

@@ -14,16 +14,19 @@ export function useAct<A extends unknown[], T>(work: (...args: A) => Promise<T>)
   const [error, setError] = useState<unknown>(null);
   const latest = useRef(work);
   latest.current = work;
+  // one that began later is the one to tell of
+  const turn = useRef(0);
   const run = useCallback(async (...args: A) => {
+    const mine = ++turn.current;
     setBusy(true);
     setError(null);
     try {
       return await latest.current(...args);
     } catch (failed) {
-      setError(failed);
+      if (mine === turn.current) setError(failed);
       return undefined;
     } finally {
-      setBusy(false);
+      if (mine === turn.current) setBusy(false);
     }
   }, []);
   const clear = useCallback(() => setError(null), []);

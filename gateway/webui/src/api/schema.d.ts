@@ -1677,6 +1677,12 @@ export interface components {
              */
             error: string | null;
             /**
+             * Error Reason
+             * @description What went wrong, for programs: a stable name in capitals; null unless it failed in a way that has one.
+             * @example null
+             */
+            error_reason?: string | null;
+            /**
              * Parameters
              * @description What it was asked to do.
              * @example {

@@ -1,3 +1,5 @@
+import type { Reasons } from "./reasons";
+
 /** Everything the page says, in English. Other languages have the same shape, or the page does not compile. */
 export const en = {
   common: {
@@ -14,12 +16,16 @@ export const en = {
     epoch: (number: string) => `epoch ${number}`,
     range: (low: string, high: string) => `It must be a number from ${low} to ${high}.`,
   },
+  /** What stands in place of the server's sentence, by its reason: nothing, where that is in this language already. */
+  reasons: {} as Reasons,
+  jobInTheWay: "See the job",
   app: {
     name: "Timbre",
     menu: "Menu",
     navigation: "Pages",
     skip: "Skip to the content",
     live: "Live",
+    asking: "Refreshed every few seconds",
     polling: "Reconnecting; refreshed every few seconds",
     theme: "Colours",
     themes: { auto: "System", light: "Light", dark: "Dark" },
@@ -70,7 +76,23 @@ export const en = {
     workflow: "How far it is",
     done: "done",
     steps: { recordings: "Recordings", segments: "Segments", transcripts: "Transcripts", training: "Training" },
-    go: { recordings: "Add audio", segments: "Segment", transcripts: "Review", training: "Train", speak: "Speak" },
+    go: {
+      recordings: "Add audio",
+      segments: "Segment",
+      transcripts: "Transcribe",
+      training: "Train",
+      speak: "Speak",
+      running: "Follow",
+    },
+    /** What to do now, by the step that comes next. */
+    now: {
+      recordings: "Add recordings of the voice: drop files, or paste links to videos.",
+      segments: "Cut the recordings into segments of a few seconds, with a preview.",
+      transcripts: "Have the segments transcribed; then read and correct them in the review.",
+      training: "Look through the transcripts once more, then train the voice.",
+      speak: "The voice is ready: type something, and hear it.",
+      running: "This goes on by itself; the next step follows when it has ended.",
+    },
     dataset: "Dataset",
     hours: "Hours",
     hoursOf: (hours: string, segments: string) => `${hours} h in ${segments} segments`,
@@ -79,7 +101,6 @@ export const en = {
     best: "Best checkpoint",
     sampleOf: (name: string) => `latest sample of ${name}`,
     earlier: "Earlier run",
-    noSample: "Nothing said yet",
     name: "Name",
     nameHint: "Letters, digits, dots, hyphens and underscores.",
     nameWrong: "Use only letters without accents, digits, dots, hyphens and underscores.",
@@ -123,7 +144,13 @@ export const en = {
     resume: "Continue",
     remove: "Remove",
     progressOf: (name: string) => `Progress of ${name}`,
-    lost: "The page was reloaded before this file was sent. Add it again to continue.",
+    lost: "Not sent. Nothing of it is on the server.",
+    cutOff: (count: number) =>
+      `The page was reloaded before ${count === 1 ? "1 file was" : `${count} files were`} sent. A page cannot keep files over a reload: choose the same ones again, and they are sent.`,
+    chooseAgain: "Choose again",
+    forget: "Forget them",
+    nothingDropped: "There are no files in what you dropped.",
+    storedOf: (done: string, total: string) => `${done} of ${total} stored`,
     states: { waiting: "Waiting", sending: "Sending", paused: "Paused", failed: "Failed", done: "Stored", lost: "Interrupted" },
   },
   segment: {
@@ -320,6 +347,7 @@ export const en = {
     lead: "Type, and hear it while it is still being made.",
     text: "Text",
     textHint: (count: string, most: string) => `${count} of ${most} characters. Ctrl+Enter speaks.`,
+    tooLong: (count: string, most: string) => `${count} characters are too many: keep to ${most}, and say the rest afterwards.`,
     placeholder: "Olá! Esta é a minha voz.",
     voice: "Voice",
     temperature: "Temperature",

@@ -1,4 +1,5 @@
 import type { Messages } from "./en";
+import { PORTUGUESE } from "./reasons";
 
 /** Tudo o que a página diz, em português do Brasil. */
 export const pt: Messages = {
@@ -16,12 +17,15 @@ export const pt: Messages = {
     epoch: (number) => `época ${number}`,
     range: (low, high) => `Deve ser um número de ${low} a ${high}.`,
   },
+  reasons: PORTUGUESE,
+  jobInTheWay: "Ver a tarefa",
   app: {
     name: "Timbre",
     menu: "Menu",
     navigation: "Páginas",
     skip: "Ir para o conteúdo",
     live: "Ao vivo",
+    asking: "Atualizado a cada poucos segundos",
     polling: "Reconectando; atualizado a cada poucos segundos",
     theme: "Cores",
     themes: { auto: "Sistema", light: "Claro", dark: "Escuro" },
@@ -72,7 +76,22 @@ export const pt: Messages = {
     workflow: "Até onde chegou",
     done: "pronto",
     steps: { recordings: "Gravações", segments: "Segmentos", transcripts: "Transcrições", training: "Treino" },
-    go: { recordings: "Adicionar áudio", segments: "Segmentar", transcripts: "Revisar", training: "Treinar", speak: "Falar" },
+    go: {
+      recordings: "Adicionar áudio",
+      segments: "Segmentar",
+      transcripts: "Transcrever",
+      training: "Treinar",
+      speak: "Falar",
+      running: "Acompanhar",
+    },
+    now: {
+      recordings: "Adicione gravações da voz: solte arquivos ou cole links de vídeos.",
+      segments: "Corte as gravações em segmentos de alguns segundos, com prévia.",
+      transcripts: "Mande transcrever os segmentos; depois leia e corrija na revisão.",
+      training: "Passe os olhos pelas transcrições mais uma vez e treine a voz.",
+      speak: "A voz está pronta: escreva algo e ouça.",
+      running: "Isto segue sozinho; o próximo passo vem quando terminar.",
+    },
     dataset: "Conjunto de dados",
     hours: "Horas",
     hoursOf: (hours, segments) => `${hours} h em ${segments} segmentos`,
@@ -81,7 +100,6 @@ export const pt: Messages = {
     best: "Melhor checkpoint",
     sampleOf: (name) => `amostra mais recente de ${name}`,
     earlier: "Treino anterior",
-    noSample: "Ainda não falou",
     name: "Nome",
     nameHint: "Letras, algarismos, pontos, hifens e sublinhados.",
     nameWrong: "Use apenas letras sem acento, algarismos, pontos, hifens e sublinhados.",
@@ -125,7 +143,13 @@ export const pt: Messages = {
     resume: "Continuar",
     remove: "Remover",
     progressOf: (name) => `Progresso de ${name}`,
-    lost: "A página foi recarregada antes do envio deste arquivo. Adicione-o de novo para continuar.",
+    lost: "Não enviado. Nada dele está no servidor.",
+    cutOff: (count) =>
+      `A página foi recarregada antes de ${count === 1 ? "1 arquivo ser enviado" : `${count} arquivos serem enviados`}. Uma página não guarda arquivos ao ser recarregada: escolha os mesmos de novo, e eles são enviados.`,
+    chooseAgain: "Escolher de novo",
+    forget: "Esquecer",
+    nothingDropped: "Não há arquivos no que você soltou.",
+    storedOf: (done, total) => `${done} de ${total} armazenados`,
     states: {
       waiting: "Na fila",
       sending: "Enviando",
@@ -330,6 +354,7 @@ export const pt: Messages = {
     lead: "Digite e ouça enquanto ainda está sendo feito.",
     text: "Texto",
     textHint: (count, most) => `${count} de ${most} caracteres. Ctrl+Enter fala.`,
+    tooLong: (count, most) => `${count} caracteres são demais: use até ${most} e diga o resto depois.`,
     placeholder: "Olá! Esta é a minha voz.",
     voice: "Voz",
     temperature: "Temperatura",

@@ -11,6 +11,7 @@ import { Button, Card, Empty, ErrorNote, Figure, Page, Progress, Skeleton, State
 import { CancelButton, isActive, JobLine, scopeOf } from "../ui/job-line";
 import { Log } from "../ui/log";
 import { useParameters } from "../ui/parameters";
+import { failureOf, Said } from "../ui/said";
 
 const STATES = ["running", "queued", "failed", "stopped", "succeeded"] as const;
 
@@ -85,7 +86,9 @@ function AllJobs() {
                           </span>
                         </>
                       ) : (
-                        <span className={one.error ? "small hint bad" : "small muted"}>{one.error ?? one.message}</span>
+                        <span className={one.error ? "small hint bad" : "small muted"}>
+                          {one.error ? <Said error={failureOf(one)} /> : one.message}
+                        </span>
                       )}
                     </td>
                     <td className="muted">{f.ago(one.created_at)}</td>

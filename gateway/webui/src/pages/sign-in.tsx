@@ -1,17 +1,17 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
-import { api, ask, Problem, token } from "../api/client";
+import { api, ask, type Problem, token } from "../api/client";
 import { me } from "../api/queries";
 import { useSpoken } from "../i18n";
 import { Button, ErrorNote, Field } from "../ui/basics";
 
 /** Asks for a token. Whatever address was called stays: after signing in, it is shown. */
-export function SignIn({ reason }: { reason: string | undefined }) {
+export function SignIn({ refusal }: { refusal: Problem | undefined }) {
   const { t } = useSpoken();
   const client = useQueryClient();
   const [value, setValue] = useState("");
   const [remember, setRemember] = useState(true);
-  const [error, setError] = useState<unknown>(reason ? new Problem(401, { detail: reason }) : null);
+  const [error, setError] = useState<unknown>(refusal);
   const [busy, setBusy] = useState(false);
 
   const submit = async (event: FormEvent) => {

@@ -1,8 +1,9 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, lazy, Suspense, useEffect, useRef, useState } from "react";
+import { type FormEvent, lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { useAct } from "../api/act";
 import { api, ask, fetchOk, token } from "../api/client";
 import { usePolling } from "../api/live";
+import { useMay } from "../api/may";
 import { history as historyQuery, keys, voices as voicesQuery } from "../api/queries";
 import type { StreamRequest, Utterance } from "../api/schema";
 import { claimPlayback, PlayButton, stopPlaying } from "../audio/playback";
@@ -36,6 +37,7 @@ export default function Studio() {
 function Speaking() {
   const { t, f, language } = useSpoken();
   const client = useQueryClient();
+  const may = useMay();
   const [parameters, setParameters] = useParameters();
   const [wish, setWish] = useStored("speech", { text: "", temperature: 0.7, speed: 1 });
   const known = useQuery(voicesQuery);
@@ -45,7 +47,10 @@ function Speaking() {
   const stream = useRef<Stream | null>(null);
   const abort = useRef<AbortController | null>(null);
   const text = wish.text;
-  const wrong = !(wish.temperature >= 0.1 && wish.temperature <= 1.5 && wish.speed >= 0.5 && wish.speed <= 2);
+  // as the gateway counts: an emoji is one
+  const length = useMemo(() => [...text].length, [text]);
+  const long = length > LONGEST;
+  const wrong = long || !(wish.temperature >= 0.1 && wish.temperature <= 1.5 && wish.speed >= 0.5 && wish.speed <= 2);
 
   const stop = () => {
     abort.current?.abort();
@@ -98,17 +103,21 @@ function Speaking() {
   return (
     <Card className="speaking">
       <form className="stack" onSubmit={submit}>
-        <Field label={t.studio.text} hint={t.studio.textHint(f.number(text.length), f.number(LONGEST))}>
+        <Field
+          label={t.studio.text}
+          hint={t.studio.textHint(f.number(length), f.number(LONGEST))}
+          error={long ? t.studio.tooLong(f.number(length), f.number(LONGEST)) : undefined}
+        >
           {(ids) => (
             <textarea
               {...ids}
               rows={7}
               value={text}
-              maxLength={LONGEST}
               placeholder={t.studio.placeholder}
               onChange={(event) => setWish({ ...wish, text: event.target.value })}
               onKeyDown={(event) => {
-                if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && text.trim()) speak.run();
+                if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && text.trim() && !wrong && may("inference"))
+                  speak.run();
               }}
             />
           )}

@@ -39,9 +39,20 @@ export function Voices() {
           <Empty icon="voices" title={t.voices.none} action={begin}>
             {t.voices.noneHint}
           </Empty>
+          <ol className="guide" aria-label={t.voices.workflow}>
+            {STEPS.map((one, index) => (
+              <li key={one}>
+                <span className="guide-number" aria-hidden="true">
+                  {index + 1}
+                </span>
+                <h3>{t.voices.steps[one]}</h3>
+                <p>{t.voices.now[one]}</p>
+              </li>
+            ))}
+          </ol>
         </div>
       )}
-      <ul className="grid cards">
+      <ul className={pairs.length === 1 ? "grid cards alone" : "grid cards"}>
         {pairs.map(({ dataset, voice }) => (
           <li key={`${dataset?.folder}|${voice?.name}`}>
             <VoiceCard dataset={dataset} voice={voice} running={work.data?.jobs.find((one) => isAbout(one, dataset, voice))} />
@@ -125,11 +136,16 @@ function VoiceCard({ dataset, voice, running }: Pair & { running: Job | undefine
         <dt>{t.voices.best}</dt>
         <dd>{best ? checkpointName(best, t.common.epoch) : "–"}</dd>
       </dl>
-      <footer className="row tight">
-        {voice?.sample && <PlayButton url={voice.sample.audio_url} label={t.voices.sampleOf(name)} />}
-        {voice?.sample ? <q className="truncate small muted">{voice.sample.text}</q> : <Badge>{t.voices.noSample}</Badge>}
-        <Link href={placeOf(next?.name, dataset, voice)} className="button small next-step">
-          {next ? t.voices.go[next.name] : t.voices.go.speak}
+      {voice?.sample && (
+        <div className="row tight sample">
+          <PlayButton url={voice.sample.audio_url} label={t.voices.sampleOf(name)} />
+          <q className="truncate small muted">{voice.sample.text}</q>
+        </div>
+      )}
+      <footer className="now">
+        <p className="small">{running ? t.voices.now.running : t.voices.now[next?.name ?? "speak"]}</p>
+        <Link href={running ? `/jobs/${running.id}` : placeOf(next?.name, dataset, voice)} className="button small">
+          {t.voices.go[running ? "running" : (next?.name ?? "speak")]}
           <Icon name="next" />
         </Link>
       </footer>
@@ -142,7 +158,8 @@ function lossOf(voice: Voice | undefined, format: (value: number) => string, hel
   return voice?.last_loss != null ? format(voice.last_loss) : null;
 }
 
-type Step = "recordings" | "segments" | "transcripts" | "training";
+const STEPS = ["recordings", "segments", "transcripts", "training"] as const;
+type Step = (typeof STEPS)[number];
 
 function stepsOf(dataset: Dataset | undefined, voice: Voice | undefined): { name: Step; done: boolean }[] {
   const files = dataset?.files ?? 0;
@@ -157,7 +174,7 @@ function stepsOf(dataset: Dataset | undefined, voice: Voice | undefined): { name
 function placeOf(step: Step | undefined, dataset: Dataset | undefined, voice: Voice | undefined): string {
   if (!step) return `/studio?checkpoint=${encodeURIComponent(voice?.current ?? "base")}`;
   if (step === "training") return `/train?dataset=${encodeURIComponent(dataset?.folder ?? "")}`;
-  const part = { recordings: "", segments: "/segment", transcripts: "/review" }[step];
+  const part = { recordings: "", segments: "/segment", transcripts: "/segment" }[step];
   return `${datasetPath(dataset?.folder ?? "")}${part}`;
 }
 

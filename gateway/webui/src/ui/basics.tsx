@@ -1,8 +1,10 @@
 import { type ButtonHTMLAttributes, type CSSProperties, type ReactNode, useEffect, useId, useRef } from "react";
-import { unreachable } from "../api/client";
+import { Link } from "wouter";
+import { Problem } from "../api/client";
 import { type Scope, useMay } from "../api/may";
 import { useSpoken } from "../i18n";
 import { Icon, type IconName } from "./icons";
+import { Said } from "./said";
 
 interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   kind?: "primary" | "plain" | "quiet" | "danger";
@@ -122,15 +124,18 @@ export function Skeleton({ rows = 3, height }: { rows?: number; height?: number 
   );
 }
 
-/** What went wrong, in place, with the server's own sentence. */
+/** What went wrong, in place, with the way to the job that stands in the way, and to another try. */
 export function ErrorNote({ error, again }: { error: unknown; again?: () => void }) {
   const { t } = useSpoken();
   if (!error) return null;
-  const sentence = unreachable(error) && error instanceof TypeError ? t.common.unreachable : (error as Error).message;
+  const jobId = error instanceof Problem && typeof error.body.job_id === "string" ? error.body.job_id : null;
   return (
     <div className="note bad" role="alert">
       <Icon name="warn" />
-      <span>{sentence}</span>
+      <span>
+        <Said error={error} />
+      </span>
+      {jobId && <Link href={`/jobs/${jobId}`}>{t.jobInTheWay}</Link>}
       {again && (
         <Button kind="quiet" icon="retry" onClick={again}>
           {t.common.again}

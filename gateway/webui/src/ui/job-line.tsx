@@ -8,6 +8,7 @@ import { jobs, keys } from "../api/queries";
 import type { Job } from "../api/schema";
 import { useSpoken } from "../i18n";
 import { Button, ErrorNote, Progress, StateBadge } from "./basics";
+import { failureOf } from "./said";
 
 export const isActive = (job: Job): boolean => job.state === "running" || job.state === "queued";
 
@@ -65,7 +66,7 @@ export function JobLine({ job }: { job: Job }) {
       </div>
       {isActive(job) && <Progress value={job.progress} label={t.jobs.kinds(job.kind)} />}
       {isActive(job) && job.message && <p className="small muted truncate">{job.message}</p>}
-      {job.error && <ErrorNote error={new Error(job.error)} />}
+      <ErrorNote error={failureOf(job)} />
     </div>
   );
 }

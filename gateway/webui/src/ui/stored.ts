@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useState } from "react";
 
-/** State that outlives a reload and is the same in every tab; what is kept under the name has the shape of `initial`. */
+/** State that outlives a reload and is the same all over the page and in every tab; what is kept under the name has the shape of `initial`. */
 export function useStored<T>(name: string, initial: T): [T, (next: T) => void] {
   const key = `timbre.${name}`;
   const [value, setValue] = useState<T>(() => read(key, initial));
@@ -13,8 +13,11 @@ export function useStored<T>(name: string, initial: T): [T, (next: T) => void] {
   }, [key]);
   const change = useCallback(
     (next: T) => {
-      localStorage.setItem(key, JSON.stringify(next));
+      const newValue = JSON.stringify(next);
+      localStorage.setItem(key, newValue);
       setValue(next);
+      // browsers tell the other tabs only, and another part of this page may show it too
+      window.dispatchEvent(new StorageEvent("storage", { key, newValue }));
     },
     [key],
   );

@@ -4,15 +4,18 @@ import { Link } from "wouter";
 import { useAct } from "../../api/act";
 import { api, ask, Problem } from "../../api/client";
 import { usePolling } from "../../api/live";
-import { jobs, keys, recordings } from "../../api/queries";
-import type { Job, Recording } from "../../api/schema";
+import { useMay } from "../../api/may";
+import { keys, recordings } from "../../api/queries";
+import type { Recording } from "../../api/schema";
 import { PlayButton } from "../../audio/playback";
 import { useSpoken } from "../../i18n";
 import { datasetPath } from "../../names";
-import { Badge, Button, Card, Empty, ErrorNote, Field, Progress, Skeleton, StateBadge, Wide } from "../../ui/basics";
+import { Button, Card, Empty, ErrorNote, Field, Skeleton, Wide } from "../../ui/basics";
 import { Icon } from "../../ui/icons";
 import { toast } from "../../ui/toasts";
-import { type Upload, uploads, useUploads } from "./uploads";
+import { filesOf } from "./dropped";
+import { Chooser, Incoming } from "./incoming";
+import { uploads } from "./uploads";
 import "./recordings.css";
 
 /** Audio into a dataset: files dropped here, links, and what there is already. */
@@ -51,12 +54,18 @@ export function Recordings({ folder }: { folder: string }) {
 
 function Drop({ folder }: { folder: string }) {
   const { t } = useSpoken();
+  const may = useMay();
   const [over, setOver] = useState(false);
   const input = useRef<HTMLInputElement>(null);
+  const read = useAct(async (dropped: DataTransfer) => {
+    const files = await filesOf(dropped);
+    if (!files.length) throw new Error(t.add.nothingDropped);
+    uploads.add(folder, files);
+  });
   const drop = (event: DragEvent) => {
     event.preventDefault();
     setOver(false);
-    uploads.add(folder, event.dataTransfer.files);
+    read.run(event.dataTransfer);
   };
   return (
     <Card title={t.add.files}>
@@ -68,26 +77,16 @@ function Drop({ folder }: { folder: string }) {
           setOver(true);
         }}
         onDragLeave={() => setOver(false)}
-        onDrop={drop}
+        onDrop={may("dataset:write") ? drop : (event) => event.preventDefault()}
       >
         <Icon name="upload" />
         <p>{t.add.drop}</p>
         <Button needs="dataset:write" onClick={() => input.current?.click()}>
           {t.add.choose}
         </Button>
-        <input
-          ref={input}
-          type="file"
-          multiple
-          hidden
-          accept="audio/*,video/*,.zip,.tar,.gz,.tgz,.bz2,.xz"
-          aria-label={t.add.choose}
-          onChange={(event) => {
-            if (event.target.files) uploads.add(folder, event.target.files);
-            event.target.value = "";
-          }}
-        />
+        <Chooser input={input} folder={folder} />
       </div>
+      <ErrorNote error={read.error} />
       <p className="hint">{t.add.filesHint}</p>
     </Card>
   );
@@ -95,7 +94,7 @@ function Drop({ folder }: { folder: string }) {
 
 interface Refused {
   url: string;
-  reason: string;
+  problem: Problem;
 }
 
 function Links({ folder }: { folder: string }) {
@@ -112,7 +111,7 @@ function Links({ folder }: { folder: string }) {
         await ask(api.POST("/training/dataset/download", { body: { folder, urls: [url] } }));
       } catch (error) {
         if (!(error instanceof Problem)) throw error;
-        failed.push({ url, reason: error.message });
+        failed.push({ url, problem: error });
       }
     }
     setRefused(failed);
@@ -140,7 +139,12 @@ function Links({ folder }: { folder: string }) {
           )}
         </Field>
         {refused.map((one) => (
-          <ErrorNote key={one.url} error={new Error(`${one.url}: ${one.reason}`)} />
+          <div key={one.url} className="refused">
+            <span className="truncate small" title={one.url}>
+              {one.url}
+            </span>
+            <ErrorNote error={one.problem} />
+          </div>
         ))}
         <ErrorNote error={start.error} />
         <Button type="submit" kind="primary" icon="download" needs="dataset:write" busy={start.busy} disabled={!urls.length}>
@@ -148,188 +152,6 @@ function Links({ folder }: { folder: string }) {
         </Button>
       </form>
     </Card>
-  );
-}
-
-const SHOWN_KINDS = ["dataset.download", "dataset.import"];
-
-/** What is on its way: files of this tab, and downloads that the server does. */
-function Incoming({ folder }: { folder: string }) {
-  const { t } = useSpoken();
-  const mine = useUploads(folder);
-  const { data } = useQuery({ ...jobs, refetchInterval: usePolling() });
-  const [dismissed, setDismissed] = useState<string[]>([]);
-  const fetching = (data?.jobs ?? []).filter(
-    (one) =>
-      one.subject === folder && SHOWN_KINDS.includes(one.kind) && one.state !== "succeeded" && !dismissed.includes(one.id),
-  );
-  if (!mine.length && !fetching.length) return null;
-  const done = mine.some((one) => one.state === "done");
-  return (
-    <Card
-      title={t.add.incoming}
-      actions={
-        done && (
-          <Button kind="quiet" className="small" onClick={() => uploads.clearDone(folder)}>
-            {t.add.clear}
-          </Button>
-        )
-      }
-    >
-      <ul className="incoming">
-        {mine.map((one) => (
-          <UploadRow key={one.id} upload={one} />
-        ))}
-        {fetching.map((one) => (
-          <DownloadRow key={one.id} job={one} dismiss={() => setDismissed([...dismissed, one.id])} />
-        ))}
-      </ul>
-    </Card>
-  );
-}
-
-function UploadRow({ upload }: { upload: Upload }) {
-  const { t, f } = useSpoken();
-  const { id, name, state } = upload;
-  const sending = state === "sending" || state === "waiting";
-  const detail =
-    state === "failed" ? upload.error || t.common.unreachable : state === "lost" ? t.add.lost : t.add.states[state];
-  return (
-    <li>
-      <Icon name="file" />
-      <div className="incoming-main">
-        <div className="row tight spread">
-          <span className="truncate">{name}</span>
-          <span className="small muted">{f.bytes(upload.size)}</span>
-        </div>
-        {state === "sending" && <Progress value={100 * upload.progress} label={t.add.progressOf(name)} />}
-        <p
-          className={state === "failed" || state === "lost" ? "small hint bad" : "small muted"}
-          role={state === "failed" ? "alert" : undefined}
-        >
-          {detail}
-          {state === "sending" && ` · ${f.percent(100 * upload.progress)}`}
-        </p>
-      </div>
-      <div className="row tight">
-        {sending && (
-          <Button
-            kind="quiet"
-            compact
-            icon="pause"
-            className="small"
-            aria-label={`${t.add.pause}: ${name}`}
-            onClick={() => uploads.pause(id)}
-          >
-            {t.add.pause}
-          </Button>
-        )}
-        {state === "paused" && (
-          <Button
-            kind="quiet"
-            compact
-            icon="play"
-            className="small"
-            aria-label={`${t.add.resume}: ${name}`}
-            onClick={() => uploads.resume(id)}
-          >
-            {t.add.resume}
-          </Button>
-        )}
-        {state === "failed" && (
-          <Button
-            kind="quiet"
-            icon="retry"
-            className="small"
-            aria-label={`${t.common.again}: ${name}`}
-            onClick={() => uploads.resume(id)}
-          >
-            {t.common.again}
-          </Button>
-        )}
-        {state === "done" ? (
-          <Badge tone="good">{t.add.states.done}</Badge>
-        ) : (
-          <Button
-            kind="quiet"
-            compact
-            icon="close"
-            className="small"
-            aria-label={`${t.add.remove}: ${name}`}
-            onClick={() => uploads.remove(id)}
-          >
-            {t.add.remove}
-          </Button>
-        )}
-      </div>
-    </li>
-  );
-}
-
-function DownloadRow({ job, dismiss }: { job: Job; dismiss: () => void }) {
-  const { t, f } = useSpoken();
-  const client = useQueryClient();
-  const active = job.state === "running" || job.state === "queued";
-  const name = String((job.parameters.urls as string[] | undefined)?.[0] ?? t.jobs.kinds(job.kind));
-  const refresh = () => client.invalidateQueries({ queryKey: keys.jobs });
-  const pause = useAct(() =>
-    ask(api.POST("/training/jobs/{job_id}/cancel", { params: { path: { job_id: job.id } } })).then(refresh),
-  );
-  const again = useAct(async () => {
-    const urls = job.parameters.urls as string[];
-    await ask(api.POST("/training/dataset/download", { body: { folder: job.subject, urls } }));
-    dismiss();
-    await refresh();
-  });
-  return (
-    <li>
-      <Icon name="link" />
-      <div className="incoming-main">
-        <div className="row tight spread">
-          <span className="truncate">{name}</span>
-          <StateBadge state={job.state} />
-        </div>
-        {job.state === "running" && <Progress value={job.progress} label={t.add.progressOf(name)} />}
-        <p className={job.error ? "small hint bad" : "small muted"} role={job.error ? "alert" : undefined}>
-          {job.error ?? job.message}
-          {job.state === "running" && ` · ${f.percent(job.progress)}`}
-        </p>
-        <ErrorNote error={pause.error ?? again.error} />
-      </div>
-      <div className="row tight">
-        {active && (
-          <Button
-            kind="quiet"
-            compact
-            icon="pause"
-            className="small"
-            needs="dataset:write"
-            busy={pause.busy || job.stop_requested}
-            aria-label={`${t.add.pause}: ${name}`}
-            onClick={() => pause.run()}
-          >
-            {t.add.pause}
-          </Button>
-        )}
-        {!active && Array.isArray(job.parameters.urls) && (
-          <Button
-            kind="quiet"
-            icon="retry"
-            className="small"
-            needs="dataset:write"
-            busy={again.busy}
-            onClick={() => again.run()}
-          >
-            {job.state === "stopped" ? t.add.resume : t.common.again}
-          </Button>
-        )}
-        {!active && (
-          <Button kind="quiet" compact icon="close" className="small" aria-label={`${t.add.remove}: ${name}`} onClick={dismiss}>
-            {t.add.remove}
-          </Button>
-        )}
-      </div>
-    </li>
   );
 }
 
@@ -379,7 +201,7 @@ function RecordingTable({ folder }: { folder: string }) {
               </td>
               <td className="numeric">{f.clock(one.duration_s)}</td>
               <td className="numeric">{f.number(one.segments)}</td>
-              <td className="muted">{f.ago(one.added_at)}</td>
+              <td className="muted added">{f.ago(one.added_at)}</td>
               <td className="numeric">
                 <DeleteRecording folder={folder} recording={one} />
               </td>

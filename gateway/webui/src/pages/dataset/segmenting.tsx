@@ -60,7 +60,14 @@ export default function Segmenting({ folder }: { folder: string }) {
   return (
     <div className="grid aside">
       <div className="stack">
-        <Card title={t.segment.knobs}>
+        <Card
+          title={t.segment.knobs}
+          actions={
+            <Button kind="quiet" icon="undo" className="small" onClick={() => setKnobs(DEFAULTS)}>
+              {t.segment.defaults}
+            </Button>
+          }
+        >
           <Knob
             label={t.segment.shortest}
             hint={t.segment.shortestHint}
@@ -104,9 +111,6 @@ export default function Segmenting({ folder }: { folder: string }) {
               onClick={() => start.run()}
             >
               {t.segment.start(found.data.recordings.length)}
-            </Button>
-            <Button kind="quiet" onClick={() => setKnobs(DEFAULTS)}>
-              {t.segment.defaults}
             </Button>
           </div>
           {job && <JobLine job={job} />}

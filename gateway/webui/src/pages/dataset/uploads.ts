@@ -16,7 +16,7 @@ export interface Upload {
   state: UploadState;
   /** 0 to 1 */
   progress: number;
-  error: string | null;
+  error: unknown;
   /** What an archive's import goes on as. */
   jobId: string | null;
 }
@@ -47,6 +47,11 @@ function lost(): Item[] {
     error: null,
     jobId: null,
   }));
+}
+
+/** By what a file is known again: another of its name may have become something else. */
+function mark({ folder, name, size }: Upload): string {
+  return [folder, name, size].join("\n");
 }
 
 function update(now: readonly Item[]): void {
@@ -82,7 +87,7 @@ function sendNext(): void {
   sending.responseType = "json";
   sending.upload.onprogress = (event) => change(item.id, { progress: event.loaded / (event.total || 1) });
   sending.onload = () => finish(item.id, outcome(sending.status, sending.response));
-  sending.onerror = () => finish(item.id, { state: "failed", error: "" });
+  sending.onerror = () => finish(item.id, { state: "failed", error: new TypeError("no answer") });
   sending.onabort = () => finish(item.id, null);
   change(item.id, { state: "sending", progress: 0, error: null });
   sending.send(form);
@@ -96,9 +101,7 @@ function finish(id: number, fields: Partial<Item> | null): void {
 }
 
 function outcome(status: number, body: Record<string, unknown> | null): Partial<Item> {
-  if (status !== 200) return { state: "failed", error: new Problem(status, body ?? {}).message };
-  const file = (body?.files as { status: string; detail: string | null }[] | undefined)?.[0];
-  if (file?.status === "failed") return { state: "failed", error: file.detail };
+  if (status !== 200) return { state: "failed", error: new Problem(status, body ?? {}) };
   const jobId = typeof body?.job_id === "string" ? body.job_id : null;
   return { state: "done", progress: 1, jobId };
 }
@@ -116,9 +119,9 @@ export const uploads = {
       error: null,
       jobId: null,
     }));
-    const names = new Set(added.map((one) => one.name));
+    const found = new Set(added.map(mark));
     // what was lost, and is there again
-    update([...items.filter((one) => !(one.state === "lost" && one.folder === folder && names.has(one.name))), ...added]);
+    update([...items.filter((one) => one.state !== "lost" || !found.has(mark(one))), ...added]);
     sendNext();
   },
   pause(id: number): void {
@@ -136,6 +139,10 @@ export const uploads = {
     const item = items.find((one) => one.id === id);
     update(items.filter((one) => one.id !== id));
     if (item?.state === "sending") request?.abort();
+  },
+  /** Gives up on what a reload interrupted. */
+  forget(folder: string): void {
+    update(items.filter((one) => one.folder !== folder || one.state !== "lost"));
   },
   clearDone(folder: string): void {
     update(items.filter((one) => one.folder !== folder || one.state !== "done"));
