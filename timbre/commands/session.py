@@ -174,13 +174,13 @@ def table(*columns: str, numbers: Sequence[str] = (), title: str | None = None) 
 class Commands(TyperGroup):
     """The commands; with `--json` it is JSON, too, that says what is wrong with how one was called."""
 
-    def main(self, args: Sequence[str] | None = None, *others: Any, standalone_mode: bool = True, **more: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:
         """Runs the command that the arguments name."""
         words = sys.argv[1:] if args is None else list(args)
-        if not standalone_mode or "--json" not in words:
-            return super().main(words, *others, standalone_mode=standalone_mode, **more)
+        if "--json" not in words:
+            return super().main(words, *others, **more)
         try:
-            code = super().main(words, *others, standalone_mode=False, **more)
+            code = super().main(words, *others, **{**more, "standalone_mode": False})
         except typer.TyperException as error:
             tell(getattr(error, "format_message", error.__str__)(), as_json=True)
             code = WRONG_USE
