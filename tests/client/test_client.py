@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import re
 import subprocess
 import sys
-from contextlib import aclosing
 from pathlib import Path
-from typing import Any, assert_type
+from typing import Any
 
 import httpx
 import pytest
 
-import timbre
-from gateway.schemas.dataset import DatasetStats
 from tests.client.conftest import Reply, Scripted
 from tests.ports import free_port
-from timbre import AsyncClient, AsyncJobHandle, Client, JobHandle, errors
+from timbre import AsyncClient, Client, errors
 from timbre.client import transfer
 from timbre.client.events import Changed, Ended, LogLine
 from timbre.client.request import endpoint, job_endpoint, pause_before_retry
@@ -283,22 +279,38 @@ def test_errors_of_another_form_are_told_too(scripted: Scripted) -> None:
                 client.stats("datasets/a")
 
 
-async def test_what_methods_return_is_known_to_type_checkers(scripted: Scripted) -> None:
-    package = Path(timbre.__file__).parent
-    assert (package / "py.typed").exists()
-    assert (package.parent / "gateway" / "py.typed").exists()
-    scripted.replies = [Reply(200, STATS), Reply(200, STARTED), Reply(200, STATS), Reply(200, STARTED), Reply(200, b"ab")]
-    with Client(scripted.url) as client:
-        assert_type(client.stats("datasets/a"), DatasetStats)
-        assert_type(client.segment("datasets/a"), JobHandle)
-    async with AsyncClient(scripted.url) as asynchronous:
-        stats = await asyncio.create_task(asynchronous.stats("datasets/a"))
-        job = await asynchronous.segment("datasets/a")
-        assert_type(stats, DatasetStats)
-        assert_type(job, AsyncJobHandle)
-        async with aclosing(asynchronous.stream("Olá.")) as pieces:
-            assert [assert_type(piece, bytes) async for piece in pieces] == [b"ab"]
-    assert (stats.files, job.id) == (2, "job_1")
+TYPED = """
+import asyncio
+from contextlib import aclosing
+from typing import assert_type
+
+from gateway.schemas.dataset import DatasetStats
+from timbre import AsyncClient, AsyncJobHandle, Client, JobHandle
+
+with Client() as client:
+    assert_type(client.stats("datasets/a"), DatasetStats)
+    assert_type(client.segment("datasets/a", min_duration=5), JobHandle)
+    client.segment("datasets/a", min_length=5)
+    client.stats(1)
+
+
+async def main() -> None:
+    async with AsyncClient() as timbre:
+        stats = asyncio.create_task(timbre.stats("datasets/a"))
+        assert_type(await stats, DatasetStats)
+        assert_type(await timbre.segment("datasets/a"), AsyncJobHandle)
+        async with aclosing(timbre.stream("Bom dia.")) as pieces:
+            async for piece in pieces:
+                assert_type(piece, bytes)
+"""
+
+
+def test_type_checkers_know_what_methods_take_and_return(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "program.py"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout.splitlines()
+    wrong = [[*line.split(": ", 2)[:2], line.rpartition("[")[2]] for line in told if ": error: " in line]
+    assert wrong == [["program.py:12", "error", "call-arg]"], ["program.py:13", "error", "arg-type]"]], "\n".join(told)
 
 
 def test_both_clients_have_the_same_methods() -> None:

@@ -113,10 +113,12 @@ def test_the_python_examples_work(made: Path, shell: Shell, stack: Stack, media:
     for example in blocks("python"):
         ours = here(example, stack, media).replace('"my_voice_model"', '"my_second_model"')
         answers.append(shell.run(sys.executable, "-c", ours).stdout)
-    client, asynchronous, _, direct = answers
+    client, handled, asynchronous, _, direct = answers
     assert "existed" in client
     assert "%" in client
     assert (shell.folder / "speech.wav").stat().st_size > 5_000
+    assert (shell.folder / "speech.pcm").stat().st_size > 1_000
+    assert re.fullmatch(r"0\.\d+ hours\n", handled)
     assert "Ended(state='succeeded')" in asynchronous
     assert (shell.folder / "bom-dia.mp3").stat().st_size > 1_000
     assert re.fullmatch(r"\d+ segments\n", direct)
