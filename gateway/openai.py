@@ -35,6 +35,9 @@ _FORMATS: Mapping[openai.SpeechFormat, inference_pb2.AudioFormat.ValueType] = {
     "pcm": inference_pb2.AUDIO_FORMAT_PCM,
 }
 
+# What the services call the fields of a request for speech, as OpenAI does.
+_FIELDS = {"text": "input", "checkpoint": "model"}
+
 # OpenAI's names for what a status says; 422 is 400 there.
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
@@ -91,7 +94,9 @@ def error_body(status: int, detail: str, reason: str, errors: Sequence[Mapping[s
     """Returns the body of a response that is not a success."""
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
     field = errors[0]["field"] if errors else ""
-    return {"error": {"message": detail, "type": kind, "param": field or None, "code": reason.lower() or None}}
+    return {
+        "error": {"message": detail, "type": kind, "param": _FIELDS.get(field, field) or None, "code": reason.lower() or None}
+    }
 
 
 def _event(data: Mapping[str, Any]) -> bytes:

@@ -11,11 +11,12 @@ from typing import Annotated
 import typer
 
 from timbre.commands import data, doctor, speech, training
-from timbre.commands.session import EXIT_CODES, AsJson, print_json
+from timbre.commands.session import EXIT_CODES, FAILED, WRONG_USE, AsJson, Commands, print_json, tell
 
 app = typer.Typer(
     help="Turn recordings of a voice into a fine-tuned XTTS-v2 voice, and serve it.",
     epilog=EXIT_CODES,
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -30,9 +31,20 @@ for _command in _ON_A_SERVER:
 app.command()(doctor.doctor)
 
 
+def _print_version(wanted: bool) -> None:
+    from importlib.metadata import version
+
+    if wanted:
+        typer.echo(f"timbre {version('timbre')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _timbre() -> None:
-    # Its presence makes typer expect the name of a command, however few there are.
+def _timbre(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which version this is.")
+    ] = False,
+) -> None:
     pass
 
 
@@ -61,19 +73,18 @@ def serve(
     try:
         settings = GatewaySettings(data_dir=data_dir)
     except ValidationError as error:
-        for flaw in error.errors():
-            typer.echo(describe(flaw), err=True)
-        raise typer.Exit(2) from None
+        tell("\n".join(map(describe, error.errors())), as_json)
+        raise typer.Exit(WRONG_USE) from None
     set_up_logging(settings)
     try:
         run(settings, host, port)
     except TimbreError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(1) from None
+        tell(error.message, as_json)
+        raise typer.Exit(FAILED) from None
 
 
 @app.command()
-def migrate() -> None:
+def migrate(as_json: AsJson = False) -> None:
     """Bring the job database (TIMBRE_DATABASE_URL) up to date; services do so too when they start."""
     from pydantic import ValidationError
 
@@ -83,8 +94,8 @@ def migrate() -> None:
     try:
         settings = RuntimeSettings()
     except ValidationError as error:
-        typer.echo("\n".join(describe(flaw) for flaw in error.errors()), err=True)
-        raise typer.Exit(2) from None
+        tell("\n".join(map(describe, error.errors())), as_json)
+        raise typer.Exit(WRONG_USE) from None
     from services.runtime.database import known_revisions, open_database
 
     try:
@@ -93,9 +104,10 @@ def migrate() -> None:
         known = recognise(error)
         if known is None:
             raise
-        typer.echo(known.message, err=True)
-        raise typer.Exit(1) from None
-    typer.echo(f"The job database has schema {known_revisions()[-1]}.")
+        tell(known.message, as_json)
+        raise typer.Exit(FAILED) from None
+    schema = known_revisions()[-1]
+    print_json({"schema": schema}) if as_json else typer.echo(f"The job database has schema {schema}.")
 
 
 @app.command()
@@ -114,17 +126,17 @@ def token(
 
     scopes = scope or [auth.ADMIN]
     if unknown := [name for name in scopes if name not in auth.SCOPES]:
-        typer.echo(f"There is no scope {unknown[0]!r}: use some of {', '.join(auth.SCOPES)}.", err=True)
-        raise typer.Exit(2)
+        tell(f"There is no scope {unknown[0]!r}: use some of {', '.join(auth.SCOPES)}.", as_json)
+        raise typer.Exit(WRONG_USE)
     try:
         minted = auth.mint(RuntimeSettings(), subject, scopes, hours * 3600)
         print_json({"token": minted, "subject": subject, "scopes": scopes}) if as_json else typer.echo(minted)
     except ValidationError as error:
-        typer.echo("\n".join(describe(flaw) for flaw in error.errors()), err=True)
-        raise typer.Exit(2) from None
+        tell("\n".join(map(describe, error.errors())), as_json)
+        raise typer.Exit(WRONG_USE) from None
     except TimbreError as error:
-        typer.echo(error.message, err=True)
-        raise typer.Exit(1) from None
+        tell(error.message, as_json)
+        raise typer.Exit(FAILED) from None
 
 
 @app.command()
@@ -150,8 +162,8 @@ def demo(
             model, output, as_json=as_json, keep=sys.stdin.isatty() and sys.stdout.isatty() if keep is None else keep
         )
     except DemoFailed as error:
-        typer.echo(f"The demonstration failed: {error}\nWhat the services said is in {output / 'stack.log'}.", err=True)
-        raise typer.Exit(1) from None
+        tell(f"The demonstration failed: {error}\nWhat the services said is in {output / 'stack.log'}.", as_json)
+        raise typer.Exit(FAILED) from None
     if as_json:
         print_json([asdict(step) for step in done])
 

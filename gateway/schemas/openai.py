@@ -21,7 +21,7 @@ def _id_of(value: Any) -> Any:
 class SpeechRequest(Body):
     """What to say, with which model and voice."""
 
-    model: Annotated[Text, Field(examples=["my_voice_model"])]
+    model: Annotated[Text, Field(min_length=1, examples=["my_voice_model"])]
     """Name of a voice (its current checkpoint speaks), path of a checkpoint, or `base`. `tts-1`, `tts-1-hd` and
     `gpt-4o-mini-tts` stand for the voice that `voice` names, else for the one trained last, else for the base model."""
 

@@ -126,7 +126,7 @@ def speak(
     code = engine.language_code(language)
     pieces = _spoken_pieces(text, code, engine)
     if not pieces:
-        raise NothingToSay("text has nothing to say in it: give it at least a letter.", fields={"text": "nothing to say"})
+        raise NothingToSay("There is nothing to say in the text: give it at least a letter.", fields={"text": "nothing to say"})
     count = engine.limits(code).count_tokens
     said = (
         _speak_piece(engine, voice, piece, code, sampling, index, cancelled, usage or Usage(), count)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,12 +16,18 @@ import pytest
 
 @dataclass
 class Reply:
-    """Attributes: cut: Whether the connection breaks in the middle of the body."""
+    """What is answered.
+
+    Attributes:
+        cut: Whether the connection breaks in the middle of the body.
+        alive: Whether comments of an event stream follow the body until the client hangs up.
+    """
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
+    alive: bool = False
 
 
 class Scripted:
@@ -41,10 +49,15 @@ class Scripted:
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body) + reply.cut))
+                if not reply.alive:
+                    self.send_header("Content-Length", str(len(body) + reply.cut))
                 self.end_headers()
                 self.wfile.write(body)
-                self.close_connection = reply.cut
+                self.close_connection = reply.cut or reply.alive
+                with suppress(OSError):
+                    while reply.alive:
+                        self.wfile.write(b": still here\n\n")
+                        time.sleep(0.02)
 
             do_GET = do_POST = do_PATCH = do_DELETE = _answer
 

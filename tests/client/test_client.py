@@ -191,6 +191,128 @@ async def test_events_go_on_after_the_connection_broke(scripted: Scripted) -> No
             await client.job("job_1").wait()
 
 
+async def test_waiting_ends_in_time_though_nothing_happens(scripted: Scripted) -> None:
+    quiet = Reply(200, b"", {"Content-Type": "text/event-stream"}, alive=True)
+    scripted.replies = [quiet, quiet]
+    with Client(scripted.url) as client, pytest.raises(TimeoutError, match=r"job_1 has not ended after 0\.3 s; it goes on"):
+        client.job("job_1").wait(timeout=0.3)
+    async with AsyncClient(scripted.url) as client:
+        with pytest.raises(TimeoutError, match="it goes on"):
+            await client.job("job_1").wait(timeout=0.3)
+
+
+def test_a_server_that_was_there_is_waited_for(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timbre.client.request._LONGEST_PAUSE_SECONDS", 0.001)
+    stream = {"Content-Type": "text/event-stream"}
+    begun, away = Reply(200, _events(("job", "", httpx.Response(200, json=JOB).text)), stream), Reply(503, {})
+    scripted.replies = [begun, *[away] * 15, Reply(200, _events(("end", "", '{"state": "succeeded"}')), stream)]
+    with Client(scripted.url, retries=2) as client:
+        assert [type(event) for event in client.job("job_1").events()] == [Changed, Ended]
+        scripted.replies, scripted.asked = [away] * 3, []
+        with pytest.raises(errors.Unavailable):
+            list(client.job("job_1").events())
+    assert len(scripted.asked) == 3
+
+
+async def test_an_upload_is_sent_again_and_counts_once(scripted: Scripted, tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    archive.write_bytes(b"PK")
+    answer = {"status": "started", "folder": "datasets/a", "job_id": "job_1"}
+    script = [Reply(200, b"{", cut=True), Reply(503, {}), Reply(200, answer)]
+    scripted.replies = [*script, *script]
+    with Client(scripted.url) as client:
+        assert client.import_archive("datasets/a", archive).id == "job_1"
+    async with AsyncClient(scripted.url) as client:
+        assert (await client.import_archive("datasets/a", archive)).id == "job_1"
+    keys = [headers["idempotency-key"] for _, _, headers in scripted.asked]
+    assert keys == [keys[0]] * 3 + [keys[3]] * 3
+    assert keys[0] != keys[3]
+
+
+def test_no_file_is_sent_when_one_is_missing(scripted: Scripted, tmp_path: Path) -> None:
+    there = tmp_path / "a.wav"
+    there.write_bytes(b"RIFF")
+    with Client(scripted.url) as client, pytest.raises(FileNotFoundError, match=r"b\.wav"):
+        client.upload("datasets/a", there, tmp_path / "b.wav")
+    assert scripted.asked == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ({"url": "localhost:8000"}, "http:// or https://"),
+        ({"url": "ftp://a.example"}, "http:// or https://"),
+        ({"url": "http://"}, "http:// or https://"),
+        ({"url": "http://a.example:port"}, "is no URL"),
+        ({"token": "ção-secret"}, "The token has"),
+        ({"token": "two\nsecret"}, "The token has"),
+        ({"ca_file": "/nowhere.pem"}, r"/nowhere\.pem has no certificates"),
+        ({"ca_file": __file__}, "has no certificates"),
+    ],
+)
+def test_what_is_no_connection_is_told_at_once(arguments: dict[str, Any], sentence: str) -> None:
+    for kind in (Client, AsyncClient):
+        with pytest.raises(errors.InvalidConnection, match=sentence) as told:
+            kind(**arguments)
+        assert "secret" not in str(told.value)
+
+
+def test_a_token_from_a_file_may_end_its_line(scripted: Scripted) -> None:
+    scripted.replies = [Reply(200, STATS)]
+    with Client(f" {scripted.url}/ ", "a-token\n") as client:
+        client.stats("datasets/a")
+    assert scripted.asked[0][2]["authorization"] == "Bearer a-token"
+
+
+def test_a_server_that_has_moved_is_not_followed(scripted: Scripted) -> None:
+    scripted.replies = [Reply(308, b"", {"Location": "https://there.example/"})]
+    with Client(scripted.url, "a-token") as client, pytest.raises(errors.ApiError, match=r"moved to https://there\.example/"):
+        client.stats("datasets/a")
+    assert len(scripted.asked) == 1
+
+
+def test_errors_of_another_form_are_told_too(scripted: Scripted) -> None:
+    scripted.replies = [Reply(400, {"errors": ["no"]}), Reply(400, {"errors": "no"})]
+    with Client(scripted.url) as client:
+        for _ in range(2):
+            with pytest.raises(errors.BadRequest, match="status 400"):
+                client.stats("datasets/a")
+
+
+TYPED = """
+import asyncio
+from contextlib import aclosing
+from typing import assert_type
+
+from gateway.schemas.dataset import DatasetStats
+from timbre import AsyncClient, AsyncJobHandle, Client, JobHandle
+
+with Client() as client:
+    assert_type(client.stats("datasets/a"), DatasetStats)
+    assert_type(client.segment("datasets/a", min_duration=5), JobHandle)
+    client.segment("datasets/a", min_length=5)
+    client.stats(1)
+
+
+async def main() -> None:
+    async with AsyncClient() as timbre:
+        stats = asyncio.create_task(timbre.stats("datasets/a"))
+        assert_type(await stats, DatasetStats)
+        assert_type(await timbre.segment("datasets/a"), AsyncJobHandle)
+        async with aclosing(timbre.stream("Bom dia.")) as pieces:
+            async for piece in pieces:
+                assert_type(piece, bytes)
+"""
+
+
+def test_type_checkers_know_what_methods_take_and_return(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TYPED)
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), "program.py"]
+    told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout.splitlines()
+    wrong = [[*line.split(": ", 2)[:2], line.rpartition("[")[2]] for line in told if ": error: " in line]
+    assert wrong == [["program.py:12", "error", "call-arg]"], ["program.py:13", "error", "arg-type]"]], "\n".join(told)
+
+
 def test_both_clients_have_the_same_methods() -> None:
     def public(kind: type) -> set[str]:
         return {name for name in dir(kind) if not name.startswith("_")}

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import wave
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -113,10 +114,12 @@ def test_the_python_examples_work(made: Path, shell: Shell, stack: Stack, media:
     for example in blocks("python"):
         ours = here(example, stack, media).replace('"my_voice_model"', '"my_second_model"')
         answers.append(shell.run(sys.executable, "-c", ours).stdout)
-    client, asynchronous, _, direct = answers
+    client, handled, asynchronous, _, direct = answers
     assert "existed" in client
     assert "%" in client
     assert (shell.folder / "speech.wav").stat().st_size > 5_000
+    assert (shell.folder / "speech.pcm").stat().st_size > 1_000
+    assert re.fullmatch(r"0\.\d+ hours\n", handled)
     assert "Ended(state='succeeded')" in asynchronous
     assert (shell.folder / "bom-dia.mp3").stat().st_size > 1_000
     assert re.fullmatch(r"\d+ segments\n", direct)
@@ -226,3 +229,23 @@ async def test_the_asynchronous_client_does_the_same(made: Path, stack: Stack, t
         assert path.read_bytes() == await client.fetch(spoken.audio_url)
         pieces = [piece async for piece in client.stream("Olá.", (await client.checkpoints())[0].path)]
         assert sum(map(len, pieces)) > 1_000
+
+
+# The last one of this module: afterwards the services listen elsewhere.
+def test_what_is_waited_for_outlasts_a_restart(made: Path, shell: Shell, stack: Stack) -> None:
+    with Client(f"http://127.0.0.1:{stack.port}") as client, ThreadPoolExecutor() as pool:
+        handle = client.train("restarted_model", "datasets/my_voice", epochs=1000, learning_rate=1e-3)
+        waiting = pool.submit(handle.wait)
+        following = pool.submit(shell.run, "timbre", "logs", "--follow", handle.id, "--json", code=5)
+        events = handle.events()
+        epochs = (event.text for event in events if isinstance(event, LogLine) and event.text.startswith("Epoch "))
+        before = next(epochs)
+        stack.stop()
+        stack.start()
+        assert next(epochs) != before
+        handle.cancel()
+        assert isinstance([*events][-1], Ended)
+        with pytest.raises(errors.JobStopped):
+            waiting.result(timeout=300)
+        told = [json.loads(line)["sequence"] for line in following.result(timeout=300).stdout.splitlines()]
+    assert told == sorted(set(told))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import subprocess
 import time
 import zipfile
 from typing import Any
@@ -14,6 +15,7 @@ import openai
 import pytest
 import requests
 import soundfile as sf
+from imageio_ffmpeg import get_ffmpeg_exe
 
 from tests.e2e.stack import Stack
 
@@ -129,17 +131,41 @@ def test_a_model_is_not_written_over(stack: Stack) -> None:
     assert "overwrite" in refused
 
 
+# What ffmpeg calls what is asked for; raw samples have nothing by which they could be known.
+DEMUXERS = {"mp3": "mp3", "opus": "ogg", "aac": "aac", "flac": "flac", "wav": "wav", "pcm": "s16le"}
+
+
+def seconds_of(audio: bytes, response_format: str) -> float:
+    """How long audio is, which must be of the format that was asked for, and whole."""
+    raw = ["-ar", "24000", "-ac", "1"] if response_format == "pcm" else []
+    source = ["-f", DEMUXERS[response_format], *raw, "-i", "pipe:0"]
+    command = [get_ffmpeg_exe(), "-v", "error", *source, "-f", "s16le", "-ar", "24000", "-ac", "1", "pipe:1"]
+    decoded = subprocess.run(command, input=audio, capture_output=True, check=True)
+    assert not decoded.stderr
+    return len(decoded.stdout) / 2 / 24_000
+
+
+def pace(stack: Stack, client: openai.OpenAI, speed: float) -> float:
+    """How long the audio of a token is at a speed, in seconds: what is said takes another number of them each time."""
+    options = {"response_format": "wav", "stream_format": "sse", "speed": speed}
+    with client.audio.speech.with_streaming_response.create(model=MODEL, voice=MODEL, input=SENTENCE, **options) as answer:
+        *_, last = [line for line in answer.iter_lines() if line]
+    return newest(stack)["duration_s"] / json.loads(last[6:])["usage"]["output_tokens"]
+
+
 @embedded
 def test_programs_of_openai_speak_with_the_voice(stack: Stack) -> None:
     with openai.OpenAI(api_key="none", base_url=f"http://127.0.0.1:{stack.port}/v1", max_retries=0, timeout=120) as client:
         assert {MODEL, "base"} <= {model.id for model in client.models.list()}
         assert client.models.retrieve("tts-1").id == "tts-1"
-        for wanted, kind in (("mp3", "MP3"), ("opus", "OGG"), ("wav", "WAV")):
-            answer = client.audio.speech.create(model=MODEL, voice="alloy", input=SENTENCE, response_format=wanted)
-            assert sf.info(io.BytesIO(answer.content)).format == kind
-        for wanted, start in (("flac", b"fLaC"), ("aac", b"\xff")):
-            answer = client.audio.speech.create(model="tts-1", voice=MODEL, input=SENTENCE, response_format=wanted)
-            assert answer.content.startswith(start)
+        for wanted in ("mp3", "opus", "aac", "flac", "wav", "pcm"):
+            for model, voice in ((MODEL, "alloy"), ("tts-1", MODEL)):
+                answer = client.audio.speech.create(model=model, voice=voice, input=SENTENCE, response_format=wanted)
+                # An encoder adds up to two of its frames of 1,152 samples at either end.
+                assert seconds_of(answer.content, wanted) == pytest.approx(newest(stack)["duration_s"], abs=0.2), wanted
+        paces = {speed: pace(stack, client, speed) for speed in (0.5, 1.0, 2.0)}
+        assert paces[0.5] == pytest.approx(2 * paces[1.0], rel=0.15)
+        assert paces[2.0] == pytest.approx(paces[1.0] / 2, rel=0.15)
         text = " ".join([SENTENCE] * 40)
         for options in ({"response_format": "pcm"}, {"response_format": "mp3", "stream_format": "sse"}):
             before = newest(stack)

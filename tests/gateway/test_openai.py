@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from timbre.inference.v1 import inference_pb2 as pb
 
 from services.inference.models import ModelNotFound, VoiceNotFound
-from services.runtime.errors import Internal, ResourceExhausted
+from services.runtime.errors import Internal, InvalidArgument, ResourceExhausted
 from services.runtime.settings import RuntimeSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -129,6 +129,14 @@ async def test_a_model_that_is_not_there(stack: Any, client: openai.AsyncOpenAI)
         assert "nobody" in missing.value.message
 
 
+async def test_fields_are_named_as_openai_has_them(stack: Any, client: openai.AsyncOpenAI) -> None:
+    for ours, theirs in (("text", "input"), ("checkpoint", "model"), ("speed", "speed")):
+        stack.answer(SynthesizeStream=spoken(error=InvalidArgument("It is not good.", fields={ours: "not good"})))
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.audio.speech.create(**SPEECH)
+        assert refused.value.param == theirs
+
+
 async def test_a_voice_that_is_not_there(stack: Any, client: openai.AsyncOpenAI) -> None:
     stack.answer(SynthesizeStream=spoken(error=VoiceNotFound("nobody")))
     with pytest.raises(openai.BadRequestError) as refused:
@@ -140,6 +148,7 @@ async def test_a_voice_that_is_not_there(stack: Any, client: openai.AsyncOpenAI)
     ("changes", "param"),
     [
         ({"input": ""}, "input"),
+        ({"model": ""}, "model"),
         ({"input": "a" * 10_001}, "input"),
         ({"speed": 0.25}, "speed"),
         ({"speed": 4.0}, "speed"),

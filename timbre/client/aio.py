@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.parse import urlencode
@@ -22,15 +21,15 @@ from timbre.client.errors import ApiError, ConnectionFailed, Error, check_ended,
 from timbre.client.events import (
     EVENT_STREAM,
     FOLLOW_RETRIES,
-    FOLLOW_TIMEOUT,
     Changed,
     Ended,
     Event,
     LogLine,
     events_path,
+    follow_timeout,
     read_event,
 )
-from timbre.client.request import Request, errors_told, pause_before_retry
+from timbre.client.request import Request, errors_told, new_key, pause_before_retry
 from timbre.client.settings import Connection, connection_of
 from timbre.client.transfer import (
     CHECKPOINT_EXPORT_PATH,
@@ -43,6 +42,7 @@ from timbre.client.transfer import (
     CountedFile,
     Progress,
     ThreadedStream,
+    check_files,
     total_of,
     whole_file,
 )
@@ -64,6 +64,9 @@ class AsyncClient(Endpoints):
         timeout: How long a quick answer may take, in seconds.
         retries: How often a request is sent again where that is safe.
         ca_file: Certificates that an https server is checked against. Default: `TIMBRE_CA_FILE`, else the system's.
+
+    Raises:
+        InvalidConnection: The URL, the token or the certificates are none.
     """
 
     def __init__(
@@ -118,16 +121,19 @@ class AsyncClient(Endpoints):
     async def upload(self, folder: str, *paths: str | os.PathLike[str], progress: Progress | None = None) -> Uploaded:
         """Stores recordings of your own in a dataset, in any format that ffmpeg reads; those that fail say why.
 
+        A file that is there already is not stored twice, so that one whose answer was lost is simply sent again.
+
         Args:
             folder: The dataset.
             paths: The files.
             progress: Told how much of the file under way has been sent.
 
         Raises:
+            OSError: One of them cannot be read; none has been sent.
             ApiError: None could be stored.
         """
         results, errors = [], []
-        for path in map(Path, paths):
+        for path in await asyncio.to_thread(check_files, paths):
             try:
                 stored = await self._send_file(UPLOAD_PATH, "files", path, {"folder": folder}, Uploaded, progress)
                 results += stored.files
@@ -194,7 +200,7 @@ class AsyncClient(Endpoints):
         language: str | None = None,
         speaker: str | None = None,
         seed: int | None = None,
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes]:
         """Speaks a text and yields the audio while it is made: 22,050 Hz mono 16-bit samples, little-endian, no header.
 
         Raises:
@@ -213,7 +219,7 @@ class AsyncClient(Endpoints):
         """Returns a handle of a job by its id."""
         return AsyncJobHandle(self, job_id)
 
-    async def follow(self, path: str, *, after: int = 0) -> AsyncIterator[Event]:
+    async def follow(self, path: str, *, after: int = 0) -> AsyncGenerator[Event]:
         """Yields events as they happen; a connection that breaks is made again and goes on where it was.
 
         Args:
@@ -226,13 +232,13 @@ class AsyncClient(Endpoints):
         """
         from httpx_sse import EventSource
 
-        attempt = 0
+        attempt, limit = 0, self._retries
         while True:
             headers = {"Accept": EVENT_STREAM, "Last-Event-ID": str(after)}
             try:
-                async with self._opened("GET", path, headers=headers, timeout=FOLLOW_TIMEOUT) as answer:
+                async with self._opened("GET", path, headers=headers, timeout=follow_timeout()) as answer:
                     async for sent in EventSource(answer).aiter_sse():
-                        attempt = 0
+                        attempt, limit = 0, FOLLOW_RETRIES  # it is there, and worth waiting for
                         event = read_event(sent)
                         if event is None:
                             continue
@@ -243,17 +249,19 @@ class AsyncClient(Endpoints):
                             return
                     raise ConnectionFailed("The stream of events broke off, several times in a row: is Timbre restarting?")
             except Error as error:
-                attempt = await self._pause(error, attempt, safe=True, limit=max(self._retries, FOLLOW_RETRIES))
+                attempt = await self._pause(error, attempt, safe=True, limit=limit)
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _send_file(
         self, path: str, field: str, file: Path, fields: dict[str, str], answer: type[T], progress: Progress | None
     ) -> T:
+        headers = new_key()
+
         async def once() -> T:
             with CountedFile(file, progress) as opened, errors_told(self._http.base_url):
                 files = {field: (file.name, opened)}
-                form = self._http.build_request("POST", path, data=fields, files=files, timeout=UPLOAD_TIMEOUT)
+                form = self._http.build_request("POST", path, data=fields, files=files, headers=headers, timeout=UPLOAD_TIMEOUT)
                 assert isinstance(form.stream, httpx.SyncByteStream)  # httpx's forms are both
                 form.stream = ThreadedStream(form.stream)
                 reply = await self._http.send(form)
@@ -261,7 +269,7 @@ class AsyncClient(Endpoints):
                 raise error_of(reply)
             return Request("POST", path, answer).parse(reply)
 
-        return await self._retried(once, safe=False)
+        return await self._retried(once, safe=True)
 
     @asynccontextmanager
     async def _opened(self, method: str, path: str, **arguments: Any) -> AsyncIterator[httpx.Response]:
@@ -318,7 +326,7 @@ class AsyncJobHandle:
         """Asks it to stop; it saves what it has first."""
         return await self._client.cancel_job(self.id)
 
-    def events(self, *, after: int = 0) -> AsyncIterator[Event]:
+    def events(self, *, after: int = 0) -> AsyncGenerator[Event]:
         """Yields its changes and log lines as they happen, and `Ended` as the last.
 
         Args:
@@ -338,10 +346,11 @@ class AsyncJobHandle:
             JobStopped: It was stopped.
             TimeoutError: It had not ended after `timeout` seconds.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        async for event in self.events():
-            if isinstance(event, Changed) and on_change:
-                on_change(event.job)
-            if not isinstance(event, Ended) and deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{self.id} has not ended after {timeout:g} s; it goes on.")
+        try:
+            async with asyncio.timeout(timeout), aclosing(self.events()) as events:
+                async for event in events:
+                    if isinstance(event, Changed) and on_change:
+                        on_change(event.job)
+        except TimeoutError as error:
+            raise TimeoutError(f"{self.id} has not ended after {timeout:g} s; it goes on.") from error
         return check_ended(await self.get())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -21,15 +21,15 @@ from timbre.client.errors import ApiError, ConnectionFailed, Error, check_ended,
 from timbre.client.events import (
     EVENT_STREAM,
     FOLLOW_RETRIES,
-    FOLLOW_TIMEOUT,
     Changed,
     Ended,
     Event,
     LogLine,
     events_path,
+    follow_timeout,
     read_event,
 )
-from timbre.client.request import Request, errors_told, pause_before_retry
+from timbre.client.request import Request, errors_told, new_key, pause_before_retry
 from timbre.client.settings import Connection, connection_of
 from timbre.client.transfer import (
     CHECKPOINT_EXPORT_PATH,
@@ -41,6 +41,8 @@ from timbre.client.transfer import (
     UPLOAD_TIMEOUT,
     CountedFile,
     Progress,
+    TimedStream,
+    check_files,
     total_of,
     whole_file,
 )
@@ -61,6 +63,9 @@ class Client(Endpoints):
         timeout: How long a quick answer may take, in seconds.
         retries: How often a request is sent again where that is safe.
         ca_file: Certificates that an https server is checked against. Default: `TIMBRE_CA_FILE`, else the system's.
+
+    Raises:
+        InvalidConnection: The URL, the token or the certificates are none.
     """
 
     def __init__(
@@ -115,16 +120,19 @@ class Client(Endpoints):
     def upload(self, folder: str, *paths: str | os.PathLike[str], progress: Progress | None = None) -> Uploaded:
         """Stores recordings of your own in a dataset, in any format that ffmpeg reads; those that fail say why.
 
+        A file that is there already is not stored twice, so that one whose answer was lost is simply sent again.
+
         Args:
             folder: The dataset.
             paths: The files.
             progress: Told how much of the file under way has been sent.
 
         Raises:
+            OSError: One of them cannot be read; none has been sent.
             ApiError: None could be stored.
         """
         results, errors = [], []
-        for path in map(Path, paths):
+        for path in check_files(paths):
             try:
                 results += self._send_file(UPLOAD_PATH, "files", path, {"folder": folder}, Uploaded, progress).files
             except ApiError as error:
@@ -186,7 +194,7 @@ class Client(Endpoints):
         language: str | None = None,
         speaker: str | None = None,
         seed: int | None = None,
-    ) -> Iterator[bytes]:
+    ) -> Generator[bytes]:
         """Speaks a text and yields the audio while it is made: 22,050 Hz mono 16-bit samples, little-endian, no header.
 
         Raises:
@@ -204,26 +212,31 @@ class Client(Endpoints):
         """Returns a handle of a job by its id."""
         return JobHandle(self, job_id)
 
-    def follow(self, path: str, *, after: int = 0) -> Iterator[Event]:
+    def follow(self, path: str, *, after: int = 0, deadline: float | None = None) -> Generator[Event]:
         """Yields events as they happen; a connection that breaks is made again and goes on where it was.
 
         Args:
             path: `/training/events` for all jobs, or that of one job.
             after: Only log lines after this sequence number.
+            deadline: When, by `time.monotonic()`, to give up.
 
         Raises:
             ApiError: The server answered with an error.
             ConnectionFailed: It could not be reached, several times in a row.
+            TimeoutError: The deadline is over.
         """
         from httpx_sse import EventSource
 
-        attempt = 0
+        attempt, limit = 0, self._retries
         while True:
             headers = {"Accept": EVENT_STREAM, "Last-Event-ID": str(after)}
             try:
-                with self._opened("GET", path, headers=headers, timeout=FOLLOW_TIMEOUT) as answer:
+                with self._opened("GET", path, headers=headers, timeout=follow_timeout(deadline)) as answer:
+                    if deadline is not None:
+                        assert isinstance(answer.stream, httpx.SyncByteStream)
+                        answer.stream = TimedStream(answer.stream, deadline)
                     for sent in EventSource(answer).iter_sse():
-                        attempt = 0
+                        attempt, limit = 0, FOLLOW_RETRIES  # it is there, and worth waiting for
                         event = read_event(sent)
                         if event is None:
                             continue
@@ -234,21 +247,26 @@ class Client(Endpoints):
                             return
                     raise ConnectionFailed("The stream of events broke off, several times in a row: is Timbre restarting?")
             except Error as error:
-                attempt = self._pause(error, attempt, safe=True, limit=max(self._retries, FOLLOW_RETRIES))
+                if deadline is not None and time.monotonic() > deadline:
+                    raise TimeoutError from error
+                attempt = self._pause(error, attempt, safe=True, limit=limit)
 
     # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _send_file(
         self, path: str, field: str, file: Path, fields: dict[str, str], answer: type[T], progress: Progress | None
     ) -> T:
+        headers = new_key()
+
         def once() -> T:
             with CountedFile(file, progress) as opened, errors_told(self._http.base_url):
-                reply = self._http.post(path, data=fields, files={field: (file.name, opened)}, timeout=UPLOAD_TIMEOUT)
+                files = {field: (file.name, opened)}
+                reply = self._http.post(path, data=fields, files=files, headers=headers, timeout=UPLOAD_TIMEOUT)
             if not reply.is_success:
                 raise error_of(reply)
             return Request("POST", path, answer).parse(reply)
 
-        return self._retried(once, safe=False)
+        return self._retried(once, safe=True)
 
     @contextmanager
     def _opened(self, method: str, path: str, **arguments: Any) -> Iterator[httpx.Response]:
@@ -304,7 +322,7 @@ class JobHandle:
         """Asks it to stop; it saves what it has first."""
         return self._client.cancel_job(self.id)
 
-    def events(self, *, after: int = 0) -> Iterator[Event]:
+    def events(self, *, after: int = 0) -> Generator[Event]:
         """Yields its changes and log lines as they happen, and `Ended` as the last.
 
         Args:
@@ -316,7 +334,8 @@ class JobHandle:
         """Returns the job when it has succeeded.
 
         Args:
-            timeout: How long to wait, in seconds; the job goes on when that is over.
+            timeout: How long to wait, in seconds; the job goes on when that is over. While nothing happens it is looked at when
+                the server says that it is still there, every 15 s.
             on_change: Called with the job whenever it has changed.
 
         Raises:
@@ -325,9 +344,10 @@ class JobHandle:
             TimeoutError: It had not ended after `timeout` seconds.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for event in self.events():
-            if isinstance(event, Changed) and on_change:
-                on_change(event.job)
-            if not isinstance(event, Ended) and deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"{self.id} has not ended after {timeout:g} s; it goes on.")
+        try:
+            for event in self._client.follow(events_path(self.id), deadline=deadline):
+                if isinstance(event, Changed) and on_change:
+                    on_change(event.job)
+        except TimeoutError as error:
+            raise TimeoutError(f"{self.id} has not ended after {timeout:g} s; it goes on.") from error
         return check_ended(self.get())

@@ -1,9 +1,12 @@
 """What can go wrong in the client.
 
 Error:
+├── InvalidConnection       the URL, the token or the certificates that the client was given are none
 ├── ConnectionFailed        no answer: the server is away, or the network
-├── JobFailed               a job that was waited for failed
-├── JobStopped              … or was stopped
+├── UnexpectedAnswer        what answered is not Timbre, or a much later one
+├── JobEnded                a job that was waited for did not succeed
+│   ├── JobFailed           … but failed
+│   └── JobStopped          … but was stopped
 └── ApiError                the server answered that it cannot do this, in a sentence
 ├── BadRequest          400  not possible in the present state
 ├── Unauthenticated     401  no token, or none that counts
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 
 class Error(Exception):
     """Whatever the client raises."""
+
+
+class InvalidConnection(Error, ValueError):
+    """The URL, the token or the certificates that the client was given are none."""
 
 
 class ConnectionFailed(Error):
@@ -77,7 +84,9 @@ class ApiError(Error):
         self.status = status
         self.detail = str(body.get("detail") or f"The server answered with status {status}.")
         self.reason = str(body.get("reason") or "")
-        self.fields = {str(row["field"]): str(row["message"]) for row in body.get("errors") or ()}
+        rows = body.get("errors")
+        known = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []  # not so from a proxy, perhaps
+        self.fields = {str(row.get("field")): str(row.get("message")) for row in known}
         self.body = dict(body)
         self.retry_after_seconds = retry_after_seconds
         super().__init__(self.detail)
@@ -149,6 +158,8 @@ def error_of(answer: httpx.Response) -> ApiError:
         body = {}
     if not isinstance(body, dict):
         body = {}
+    if answer.has_redirect_location:  # not followed: the token is for the server that was named
+        body = {"detail": f"{answer.url} has moved to {answer.headers['location']}: name the server as it is called there."}
     kind = _CLASSES.get(answer.status_code, ServerError if answer.status_code >= 500 else ApiError)
     wait = answer.headers.get("retry-after", "")
     return kind(answer.status_code, body, float(wait) if wait.isascii() and wait.isdigit() else None)

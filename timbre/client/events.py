@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 EVENT_STREAM = "text/event-stream"
 
 # The server sends a comment every 15 s when nothing else happens: silence beyond this is a dead connection.
-FOLLOW_TIMEOUT = httpx.Timeout(10, read=45)
+_SILENCE_SECONDS = 45.0
 
-FOLLOW_RETRIES = 8
-"""How often in a row a broken connection is made again: half a minute, in which a server has restarted."""
+FOLLOW_RETRIES = 24
+"""How often in a row a connection that broke is made again: more than a minute, in which a server has restarted."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,16 @@ Event: TypeAlias = Changed | LogLine | Ended
 def events_path(job_id: str) -> str:
     """Returns where a job is followed."""
     return f"/training/jobs/{quote(job_id, safe='')}/events"
+
+
+def follow_timeout(deadline: float | None = None) -> httpx.Timeout:
+    """Returns how long a stream may be silent.
+
+    Args:
+        deadline: When, by `time.monotonic()`, nobody waits for more.
+    """
+    left = _SILENCE_SECONDS if deadline is None else deadline - time.monotonic()
+    return httpx.Timeout(10, read=min(_SILENCE_SECONDS, max(left, 0.01)))
 
 
 def read_event(sent: ServerSentEvent) -> Event | None:

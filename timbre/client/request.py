@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, update_wrapper
@@ -26,9 +26,16 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
+_KEY = "Idempotency-Key"
+
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 8.0
 # A server that asks for more patience than this is told to the caller instead.
 _PATIENCE_SECONDS = 60.0
+
+
+def new_key() -> dict[str, str]:
+    """Returns headers with a new idempotency key: however often a request arrives with it, it is carried out once."""
+    return {_KEY: secrets.token_hex(16)}
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Request(Generic[T]):
         params: The query; what is None is left out.
         json: The body; what is None is left out of it.
         timeout_seconds: How long the answer may take; None leaves it to the client.
-        key: Idempotency key: however often the request arrives with it, it is carried out once. Empty for none.
+        headers: Among them, perhaps, an idempotency key (`new_key`).
     """
 
     method: str
@@ -51,16 +58,16 @@ class Request(Generic[T]):
     params: Mapping[str, Any] = field(default_factory=dict)
     json: Mapping[str, Any] | None = None
     timeout_seconds: float | None = None
-    key: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def repeatable(self) -> bool:
         """Whether sending it twice is the same as once."""
-        return bool(self.key) or self.method in ("GET", "HEAD")
+        return _KEY in self.headers or self.method in ("GET", "HEAD")
 
     def once(self) -> Request[T]:
         """Returns the same request with a key of its own, so that it may be sent again until an answer comes."""
-        return replace(self, key=secrets.token_hex(16))
+        return replace(self, headers=new_key())
 
     def arguments(self) -> dict[str, Any]:
         """Returns what httpx is called with."""
@@ -69,8 +76,8 @@ class Request(Generic[T]):
             arguments["json"] = _given(self.json)
         if self.timeout_seconds is not None:
             arguments["timeout"] = self.timeout_seconds
-        if self.key:
-            arguments["headers"] = {"Idempotency-Key": self.key}
+        if self.headers:
+            arguments["headers"] = self.headers
         return arguments
 
     def parse(self, answer: httpx.Response) -> T:
@@ -103,7 +110,7 @@ class endpoint(Generic[P, T]):
     def __get__(self, client: Client, owner: type) -> Callable[P, T]: ...
 
     @overload
-    def __get__(self, client: AsyncClient, owner: type) -> Callable[P, Awaitable[T]]: ...
+    def __get__(self, client: AsyncClient, owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
 
     def __get__(self, client: Any, owner: type) -> Any:
         """Returns the function bound to a client."""
@@ -130,7 +137,7 @@ class job_endpoint(Generic[P]):
     def __get__(self, client: Client, owner: type) -> Callable[P, JobHandle]: ...
 
     @overload
-    def __get__(self, client: AsyncClient, owner: type) -> Callable[P, Awaitable[AsyncJobHandle]]: ...
+    def __get__(self, client: AsyncClient, owner: type) -> Callable[P, Coroutine[Any, Any, AsyncJobHandle]]: ...
 
     def __get__(self, client: Any, owner: type) -> Any:
         """Returns the function bound to a client."""
@@ -183,7 +190,7 @@ def errors_told(url: httpx.URL) -> Iterator[None]:
         raise ConnectionFailed(f"Timbre cannot be reached at {url} ({error}): is it running there?") from error
     except httpx.TimeoutException as error:
         raise ConnectionFailed(f"Timbre at {url} did not answer in time: try again, or allow more by `timeout`.") from error
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise ConnectionFailed(f"The connection to Timbre at {url} broke ({error}): try again.") from error
 
 

@@ -7,7 +7,10 @@ import ssl
 from dataclasses import dataclass
 from typing import Any
 
+import httpx
 from pydantic import SecretStr
+
+from timbre.client.errors import InvalidConnection
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -46,9 +49,38 @@ class Connection:
 
 
 def connection_of(url: str | None, token: str | None, ca_file: str | os.PathLike[str] | None) -> Connection:
-    """Returns the connection that arguments and the environment (`TIMBRE_URL`, `TIMBRE_TOKEN`, `TIMBRE_CA_FILE`) ask for."""
+    """Returns the connection that arguments and the environment (`TIMBRE_URL`, `TIMBRE_TOKEN`, `TIMBRE_CA_FILE`) ask for.
+
+    Raises:
+        InvalidConnection: One of them is none.
+    """
     return Connection(
-        url=(url or os.environ.get("TIMBRE_URL") or DEFAULT_URL).rstrip("/"),
-        token=SecretStr(token if token is not None else os.environ.get("TIMBRE_TOKEN", "")),
-        ca_file=os.fspath(ca_file or os.environ.get("TIMBRE_CA_FILE", "")),
+        url=_checked_url((url or os.environ.get("TIMBRE_URL") or DEFAULT_URL).strip().rstrip("/")),
+        token=_checked_token((token if token is not None else os.environ.get("TIMBRE_TOKEN", "")).strip()),
+        ca_file=_checked_certificates(os.fspath(ca_file or os.environ.get("TIMBRE_CA_FILE", ""))),
     )
+
+
+def _checked_url(url: str) -> str:
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise InvalidConnection(f"{url!r} is no URL ({error}): name the server as in {DEFAULT_URL}.") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise InvalidConnection(f"{url!r} is no URL of a server: name it with http:// or https://, as in {DEFAULT_URL}.")
+    return url
+
+
+def _checked_token(token: str) -> SecretStr:
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise InvalidConnection("The token has a character that no token has: is all of it one, and nothing else with it?")
+    return SecretStr(token)
+
+
+def _checked_certificates(path: str) -> str:
+    if path:
+        try:
+            ssl.create_default_context(cafile=path)
+        except OSError as error:  # ssl.SSLError is one
+            raise InvalidConnection(f"{path} has no certificates that can be read ({error.strerror or error}).") from error
+    return path

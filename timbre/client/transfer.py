@@ -6,7 +6,8 @@ import asyncio
 import io
 import os
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TypeAlias
@@ -24,7 +25,8 @@ DATASET_EXPORT_PATH, CHECKPOINT_EXPORT_PATH = "/training/dataset/export", "/trai
 STREAM_PATH = "/training/inference/stream"
 
 # An upload is answered when the server has decoded the file; a piece of speech comes within a minute or never.
-UPLOAD_TIMEOUT = httpx.Timeout(60, read=None)
+# By default the server gives a file an hour (TIMBRE_UPLOAD_TIMEOUT_SECONDS).
+UPLOAD_TIMEOUT = httpx.Timeout(60, read=3660)
 SPEECH_TIMEOUT = httpx.Timeout(30, read=90)
 
 
@@ -57,6 +59,25 @@ class ThreadedStream(httpx.AsyncByteStream):
             yield piece
 
 
+class TimedStream(httpx.SyncByteStream):
+    """A body that is read until a deadline, however much of it is still to come."""
+
+    def __init__(self, body: httpx.SyncByteStream, deadline: float) -> None:
+        self._body = body
+        self._deadline = deadline
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Goes through the body."""
+        for piece in self._body:
+            yield piece
+            if time.monotonic() > self._deadline:
+                raise TimeoutError
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._body.close()
+
+
 def uploaded(folder: str, results: list[UploadedFile], errors: list[ApiError]) -> Uploaded:
     """Puts the results of several files together.
 
@@ -66,6 +87,19 @@ def uploaded(folder: str, results: list[UploadedFile], errors: list[ApiError]) -
     if errors and len(errors) == len(results):
         raise errors[0]
     return Uploaded(folder=folder, files=results)
+
+
+def check_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
+    """Returns paths of files that can be read, before the first of them is sent.
+
+    Raises:
+        OSError: One cannot.
+    """
+    found = [Path(path) for path in paths]
+    for path in found:
+        with path.open("rb"):
+            pass
+    return found
 
 
 @contextmanager

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre.commands.session import FAILED, AsJson, Folder, NoWait, Session, Token, Url, dataset, session
+from timbre.commands.session import FAILED, AsJson, Folder, NoWait, Session, Token, Url, dataset, session, table
 
 if TYPE_CHECKING:
-    from rich.table import Column
-
     from gateway.schemas.jobs import Job
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -19,15 +17,16 @@ _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 def datasets(url: Url = None, token: Token = None, as_json: AsJson = False) -> None:
     """List the datasets and how far each has come."""
-    from rich.table import Table
+    from timbre.demo.show import minutes
 
     with session(url, token, as_json) as now:
         found = now.client.datasets()
-        table = Table("Dataset", *(_right(name) for name in ("Recordings", "Segments", "Hours", "Transcribed", "To check")))
+        numbers = ("Recordings", "Segments", "Length", "Transcribed", "To check")
+        drawn = table("Dataset", *numbers, numbers=numbers)
         for one in found.datasets:
-            figures = (one.sources, one.files, f"{one.total_hours:.2f}", f"{one.transcribed_percent:.0f} %", one.flagged)
-            table.add_row(one.folder, *map(str, figures))
-        now.show(found, table if found.datasets else "There is none yet: timbre upload NAME FILE makes the first.")
+            figures = (one.sources, one.files, minutes(one.total_hours * 3600), f"{one.transcribed_percent:.0f} %", one.flagged)
+            drawn.add_row(one.folder, *map(str, figures))
+        now.show(found, drawn if found.datasets else "There is none yet: timbre upload NAME FILE makes the first.")
 
 
 def download(
@@ -120,7 +119,7 @@ def _upload_recordings(now: Session, folder: str, files: list[Path]) -> None:
             results += sent.files
         except (errors.NotFound, errors.BadRequest, errors.InvalidArgument, errors.TooLarge) as error:
             results.append(UploadedFile(name=file.name, status="failed", detail=error.detail))
-    lines = [f"  {one.name}: {one.detail or f'{one.status}, {minutes(one.duration or 0)} min, {one.path}'}" for one in results]
+    lines = [f"  {one.name}: {one.detail or f'{one.status}, {minutes(one.duration or 0)}, {one.path}'}" for one in results]
     now.show(Uploaded(folder=folder, files=results), "\n".join(lines))
     if any(one.status == "failed" for one in results):
         raise typer.Exit(FAILED)
@@ -128,13 +127,15 @@ def _upload_recordings(now: Session, folder: str, files: list[Path]) -> None:
 
 def made_by(job: Job) -> str:
     """Says what a job on a dataset has made, and what it could not do, a line each."""
+    from timbre.demo.show import minutes
+
     result = job.result or {}
     count = {
         "dataset.download": "{stored} stored, {present} there already, {failed} failed",
-        "dataset.segment": "{segments} segments, {hours:.2f} h",
+        "dataset.segment": "{segments} segments, {length} in all",
         "dataset.transcribe": "{transcribed} transcribed, {skipped} had a transcript already",
         "dataset.import": "{imported} imported, {present} there already",
-    }[job.kind].format(**result)
+    }[job.kind].format(**result, length=minutes(result.get("hours", 0) * 3600))
     if job.kind == "dataset.download":
         troubles = [f"{video['url']}: {video['detail']}" for video in result["videos"] if video["status"] == "failed"]
     elif job.kind == "dataset.import":
@@ -142,9 +143,3 @@ def made_by(job: Job) -> str:
     else:
         troubles = [f"{name}: {reason}" for name, reason in result["failed"].items()]
     return "\n  ".join([count, *troubles])
-
-
-def _right(name: str) -> Column:
-    from rich.table import Column
-
-    return Column(name, justify="right")

@@ -6,7 +6,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from timbre.commands.session import FAILED, AsJson, print_json
+from timbre.commands.session import FAILED, AsJson, console, print_json
 
 _GIBIBYTE = 1024**3
 # XTTS-v2 and Whisper take 2.5 GB, a checkpoint of it 1.7 GB, and a training keeps several.
@@ -22,7 +21,7 @@ _LOW_DISK_BYTES, _LEAST_DISK_BYTES = 20 * _GIBIBYTE, 5 * _GIBIBYTE
 # XTTS-v2 fine-tunes in 11 GB with a batch of 2, and speaks in 4.
 _TRAINING_BYTES, _SPEAKING_BYTES = 11 * _GIBIBYTE, 4 * _GIBIBYTE
 _PROGRAM_SECONDS = 20
-_MARKS = {"good": "[green]✓[/]", "note": "[yellow]![/]", "bad": "[red]✗[/]"}
+_MARKS = {"good": ("✓", "green"), "note": ("!", "yellow"), "bad": ("✗", "red")}
 
 
 @dataclass(frozen=True)
@@ -248,11 +247,10 @@ def _is_timbre(host: str, port: int) -> bool:
 
 
 def _draw(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("", "", "Found", "What to do", box=None, pad_edge=False)
     for finding in findings:
-        table.add_row(_MARKS[finding.state], finding.subject, finding.found, finding.mend)
-    console = Console() if sys.stdout.isatty() else Console(width=160)
-    console.print(table)
+        table.add_row(Text(*_MARKS[finding.state]), finding.subject, finding.found, finding.mend)
+    console(plain_width=160).print(table)

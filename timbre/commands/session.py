@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import RenderableType
+    from rich.table import Table
 
     from gateway.schemas.jobs import Job
     from timbre import Client, JobHandle
@@ -28,7 +30,7 @@ EXIT_CODES = (
     "was stopped · 130 Ctrl-C."
 )
 
-_PLAIN_WIDTH = 120  # columns where there is no terminal to ask
+_PLAIN_WIDTH = 10_000  # columns where there is no terminal: programs read lines, and nothing may be cut
 
 Url = Annotated[str | None, typer.Option("--url", envvar="TIMBRE_URL", help="The server. Default: http://127.0.0.1:8000.")]
 Token = Annotated[
@@ -54,14 +56,14 @@ class Session:
     console: Console = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "console", _console(stderr=self.as_json))
+        object.__setattr__(self, "console", console(stderr=self.as_json))
 
     def show(self, answer: BaseModel | list[Any] | dict[str, Any], people: RenderableType) -> None:
         """Prints an answer: as JSON, or as it is drawn for people."""
         if self.as_json:
             print_json(answer)
         else:
-            self.console.print(people, highlight=False)
+            self.console.print(people, soft_wrap=isinstance(people, str))
 
     def follow(
         self,
@@ -112,6 +114,7 @@ def session(url: str | None, token: str | None, as_json: bool) -> Iterator[Sessi
         (errors.Unauthenticated, NOT_ALLOWED),
         (errors.PermissionDenied, NOT_ALLOWED),
         (errors.InvalidArgument, WRONG_USE),
+        (errors.InvalidConnection, WRONG_USE),
         (errors.JobEnded, JOB_NOT_DONE),
         (errors.Error, FAILED),
     )
@@ -121,6 +124,8 @@ def session(url: str | None, token: str | None, as_json: bool) -> Iterator[Sessi
     except errors.Error as error:
         tell(str(error), as_json, getattr(error, "body", None))
         raise typer.Exit(next(code for kind, code in codes if isinstance(error, kind))) from None
+    except BrokenPipeError:
+        raise  # whoever read the output has seen enough
     except OSError as error:
         tell(str(error), as_json)
         raise typer.Exit(FAILED) from None
@@ -145,6 +150,38 @@ def dataset(name: str) -> str:
     return name if name.startswith("datasets/") else f"datasets/{name}"
 
 
-def _console(*, stderr: bool) -> Console:
+def console(*, stderr: bool = False, plain_width: int = _PLAIN_WIDTH) -> Console:
+    """Returns what people read; it shows texts as they are, whatever brackets and colons they hold."""
     terminal = (sys.stderr if stderr else sys.stdout).isatty()
-    return Console(stderr=stderr) if terminal else Console(stderr=stderr, width=_PLAIN_WIDTH)
+    width = None if terminal else plain_width
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)
+
+
+def table(*columns: str, numbers: Sequence[str] = (), title: str | None = None) -> Table:
+    """Returns an empty table; what does not fit into a narrow terminal goes on in the next line, and nothing is cut.
+
+    Args:
+        columns: What stands above each.
+        numbers: Those that are set flush right.
+        title: What stands above all.
+    """
+    from rich.table import Column, Table
+
+    heads = (Column(name, overflow="fold", justify="right" if name in numbers else "left") for name in columns)
+    return Table(*heads, title=title, title_justify="left")
+
+
+class Commands(TyperGroup):
+    """The commands; with `--json` it is JSON, too, that says what is wrong with how one was called."""
+
+    def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:
+        """Runs the command that the arguments name."""
+        words = sys.argv[1:] if args is None else list(args)
+        if "--json" not in words:
+            return super().main(words, *others, **more)
+        try:
+            code = super().main(words, *others, **{**more, "standalone_mode": False})
+        except typer.TyperException as error:
+            tell(getattr(error, "format_message", error.__str__)(), as_json=True)
+            code = WRONG_USE
+        sys.exit(code or 0)

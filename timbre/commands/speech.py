@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import wave
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre.commands.session import FAILED, AsJson, Session, Token, Url, session, tell
+from timbre.commands.session import FAILED, AsJson, Session, Token, Url, session, table, tell
 
 if TYPE_CHECKING:
     from timbre import Client
@@ -48,6 +49,8 @@ def say(
     """Say a text: plays it while it is made, or writes it to a file."""
     if text == "-":
         text = sys.stdin.read()
+    if output is not None and output.suffix.lower() not in ("", ".wav"):
+        raise typer.BadParameter(f"{output} is no name of a WAV, and that is what is written.", param_hint="--output")
     player = next((words for words in _PLAYERS if shutil.which(words[0])), None)
     if output is None and player is None:
         names = ", ".join(words[0] for words in _PLAYERS)
@@ -56,20 +59,18 @@ def say(
     options = {"language": language, "speaker": speaker}
     with session(url, token, as_json) as now:
         chosen = _chosen(now.client, checkpoint)
+        pieces = now.client.stream(text, chosen, temperature=temperature, speed=speed, seed=seed, **options)
         if output is not None:
-            made = now.client.synthesize(text, chosen, temperature=temperature, speed=speed, seed=seed, **options)
-            now.client.save(made.audio_url, output)
-            seconds = made.duration
+            seconds = write(output, pieces) / SAMPLE_RATE_HERTZ
         else:
             assert player is not None
-            pieces = now.client.stream(text, chosen, temperature=temperature, speed=speed, seed=seed, **options)
             seconds = play(player, pieces) / SAMPLE_RATE_HERTZ
         where = str(output) if output else ""
         answer = {"checkpoint": chosen, "text": text, "duration": seconds, "file": where or None}
         now.show(answer, f"{seconds:.1f} s by {chosen}" + (f" in {where}" if where else ""))
 
 
-def play(player: tuple[str, ...], pieces: Iterator[bytes]) -> int:
+def play(player: tuple[str, ...], pieces: Iterable[bytes]) -> int:
     """Plays audio as it comes and returns how many samples that were.
 
     Raises:
@@ -79,7 +80,7 @@ def play(player: tuple[str, ...], pieces: Iterator[bytes]) -> int:
     with subprocess.Popen(player, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         assert process.stdin is not None
         try:
-            for piece in pieces:
+            for piece in _in_samples(pieces):
                 process.stdin.write(piece)
                 process.stdin.flush()
                 played += len(piece)
@@ -94,6 +95,30 @@ def play(player: tuple[str, ...], pieces: Iterator[bytes]) -> int:
     return played // _SAMPLE_BYTES
 
 
+def write(path: Path, pieces: Iterable[bytes]) -> int:
+    """Writes audio as it comes into a WAV, which is there when it is whole, and returns how many samples that were."""
+    from timbre.client.transfer import whole_file
+
+    samples = 0
+    with whole_file(path) as file, wave.open(file, "wb") as wav:
+        wav.setnchannels(1)
+        wav.setsampwidth(_SAMPLE_BYTES)
+        wav.setframerate(SAMPLE_RATE_HERTZ)
+        for piece in _in_samples(pieces):
+            wav.writeframesraw(piece)
+            samples += len(piece) // _SAMPLE_BYTES
+    return samples
+
+
+def _in_samples(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yields pieces of whole samples: a network cuts where it likes."""
+    rest = b""
+    for piece in pieces:
+        whole = rest + piece
+        rest = whole[len(whole) - len(whole) % _SAMPLE_BYTES :]
+        yield whole[: len(whole) - len(rest)]
+
+
 def ab(
     text: Annotated[str, typer.Argument(help="What both say.", show_default=False)],
     checkpoint: _Checkpoint = None,
@@ -105,18 +130,16 @@ def ab(
     as_json: AsJson = False,
 ) -> None:
     """Compare the base model with a checkpoint: the same text by both, scored against recordings of the voice."""
-    from rich.table import Table
-
     with session(url, token, as_json) as now:
         chosen = _chosen(now.client, checkpoint)
         made = now.client.ab_test(chosen, text, language=language, seed=seed)
         sides = (("base", made.base_audio, made.base_similarity, made.base_mfcc_score),
                  ("finetuned", made.finetuned_audio, made.similarity, made.mfcc_score))  # fmt: skip
-        table = Table("", "Similarity", "MFCC score", "Audio", title=f"{chosen}, of 100 each", title_justify="left")
+        drawn = table("", "Similarity", "MFCC score", "Audio", title=f"{chosen}, of 100 each")
         for name, audio, similarity, mfcc_score in sides:
             place = _kept(now, audio, output / f"{name}.wav") if output else audio.partition("?")[0]
-            table.add_row(name, f"{similarity:.1f}", f"{mfcc_score:.1f}", place)
-        now.show(made, table)
+            drawn.add_row(name, f"{similarity:.1f}", f"{mfcc_score:.1f}", place)
+        now.show(made, drawn)
 
 
 def _kept(now: Session, audio_url: str, path: Path) -> str:

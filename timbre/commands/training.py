@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre.commands.session import AsJson, NoWait, Session, Token, Url, dataset, print_json, session
+from timbre.commands.session import AsJson, NoWait, Session, Token, Url, dataset, print_json, session, table
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -95,7 +95,7 @@ def status(url: Url = None, token: Token = None, as_json: AsJson = False) -> Non
         where = (
             f"epoch {training.epoch} of {training.total_epochs}{loss}, {training.progress} %" if training.total_epochs else ""
         )
-        now.console.print(" · ".join(filter(None, [f"Training: {training.state}", where])), highlight=False)
+        now.console.print(" · ".join(filter(None, [f"Training: {training.state}", where])))
         if active:
             now.console.print(_table(active))
 
@@ -149,7 +149,7 @@ def logs(
                 if as_json:
                     print_json({"sequence": event.sequence, "time": event.time.isoformat(), "text": event.text})
                 else:
-                    now.console.print(event.text, highlight=False, markup=False, soft_wrap=True)
+                    now.console.print(event.text, soft_wrap=True)
         from timbre.client.errors import check_ended
 
         check_ended(now.client.get_job(job_id))
@@ -162,22 +162,18 @@ def checkpoints(
     as_json: AsJson = False,
 ) -> None:
     """List checkpoints, newest first."""
-    from rich.table import Table
-
     with session(url, token, as_json) as now:
         found = now.client.checkpoints(model_name)
-        table = Table("Model", "Epoch", "Date", "MB", "Held-out loss", "", "Path")
+        drawn = table("Model", "Epoch", "Date", "MB", "Held-out loss", "", "Path")
         for one in found:
             loss = "" if one.eval_loss is None else f"{one.eval_loss:.4f}"
             marks = " ".join(mark for mark, shown in (("current", one.current), ("best", one.best)) if shown)
-            table.add_row(one.model_name, str(one.epoch), one.date, f"{one.size_mb:.2f}", loss, marks, one.path)
-        now.show(found, table if found else "There is none yet: timbre train MODEL DATASET makes some.")
+            drawn.add_row(one.model_name, str(one.epoch), one.date, f"{one.size_mb:.2f}", loss, marks, one.path)
+        now.show(found, drawn if found else "There is none yet: timbre train MODEL DATASET makes some.")
 
 
 def _table(rows: list[Job]) -> Table:
-    from rich.table import Table
-
-    table = Table("Job", "Kind", "On", "State", "Done", "What")
+    drawn = table("Job", "Kind", "On", "State", "Done", "What")
     for job in rows:
-        table.add_row(job.id, job.kind, job.subject, job.state, f"{job.progress:.0f} %", job.error or job.message)
-    return table
+        drawn.add_row(job.id, job.kind, job.subject, job.state, f"{job.progress:.0f} %", job.error or job.message)
+    return drawn

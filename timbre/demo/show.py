@@ -57,12 +57,12 @@ def bar(console: Console, step: str) -> Iterator[Bar]:
 @contextmanager
 def _moving_bar(console: Console, step: str) -> Iterator[Bar]:
     columns = (
-        TextColumn(f"{step:<12}"),
+        TextColumn(f"{step:<12}", markup=False),
         BarColumn(bar_width=30),
         TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("{task.fields[left]}", style="cyan"),
-        TextColumn("{task.fields[message]}", style="dim"),
+        TextColumn("{task.fields[message]}", style="dim", markup=False),
     )
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(step, total=1.0, left="", message="")
@@ -79,9 +79,9 @@ def _left(seconds: float | None) -> str:
 
 
 def minutes(seconds: float) -> str:
-    """Writes a length of time as people do: `3:07`."""
-    whole = round(seconds)
-    return f"{whole // 60}:{whole % 60:02d}"
+    """Writes a length of time as people do: `3:07`, `1:00:41`."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}" if hours else f"{rest // 60}:{rest % 60:02d}"
 
 
 def closing_table(steps: Sequence[Done]) -> Table:
