@@ -1,9 +1,10 @@
 """What does the gateway cost? Calls a second and latencies beside a plain FastAPI hop; memory for many watchers of one job.
 
-Four ways lead to one server of fixed answers: a bare gRPC call, the same call behind the plainest FastAPI application, and
+Five ways lead to one server of fixed answers: a bare gRPC call, the same call behind the plainest FastAPI application, and
 `GET /training/status` and `/training/dataset/stats` of the gateway with authentication (tokens), limits (so high that
 nobody is refused), metrics and bounds on connections on. They take turns, so that whatever else the machine does hits all
-alike; medians over the rounds are printed. Then very many clients follow one job by server-sent events, and the
+alike; medians over the rounds are printed. What callers with one token ask at the same moment is asked once behind the gateway; the
+fifth way has each caller ask about another dataset, so that nothing is shared and the whole cost of a request shows. Then very many clients follow one job by server-sent events, and the
 gateway's memory and its streams from the service are counted.
 
 The load comes from this process over bare sockets. On a machine of few cores it competes with what it measures.
@@ -206,6 +207,9 @@ async def measure(backend: str, plain: int, gateway: int, token: str) -> float:
                 "plain FastAPI": [HttpCaller(plain, "/echo") for _ in range(callers)],
                 "/training/status": [HttpCaller(gateway, "/training/status", token) for _ in range(callers)],
                 "/training/dataset/stats": [HttpCaller(gateway, "/training/dataset/stats", token) for _ in range(callers)],
+                "the same, none shared": [
+                    HttpCaller(gateway, f"/training/dataset/stats?folder=datasets/{number}", token) for number in range(callers)
+                ],
             }
             for calls in ways.values():
                 await load(calls, ROUND_SECONDS)

@@ -26,7 +26,7 @@ class DatasetSettings(JobSettings):
     """Processes that one job uses. Default: one for each core."""
 
     ray_units: int = 0
-    """Units of one transcription (batches of segments) under way at once on the nodes of the Ray cluster, with
+    """Units of one job (recordings, batches of segments) under way at once on the nodes of the Ray cluster, with
     `TIMBRE_RUNNER=ray`; each reserves the `unit` of `TIMBRE_RAY_RESOURCES`. Default: 0, all of it where the job runs."""
 
     download_hosts: Annotated[tuple[str, ...], NoDecode] = YOUTUBE_HOSTS

@@ -36,6 +36,10 @@ def _import(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> d
 def _segment(job: JobContext, settings: DatasetSettings, store: ObjectStore) -> dict[str, Any]:
     from services.dataset.pipeline.segment import segment
 
+    if settings.runner == "ray" and settings.ray_units:
+        from services.dataset.pipeline.spread import cut_on_cluster
+
+        return segment(job, store, settings.workers, partial(cut_on_cluster, settings))
     return segment(job, store, settings.workers)
 
 

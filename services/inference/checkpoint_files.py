@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from services.runtime.errors import Unavailable
 from services.runtime.node_cache import NodeCache
 from services.runtime.store import ObjectInfo, ObjectStore
 from services.voices.checkpoints import find_checkpoint
-
-
-class CheckpointChanged(Unavailable):
-    """Another checkpoint took its place while it was being fetched."""
 
 
 class CheckpointFiles:
@@ -34,25 +26,9 @@ class CheckpointFiles:
         """Returns the checkpoint object that a request names: see `find_checkpoint`."""
         return find_checkpoint(self._store, name)
 
-    @contextmanager
-    def hold(self, info: ObjectInfo) -> Iterator[Path]:
-        """Gives a local copy of a checkpoint, which stays for as long as the context does.
-
-        Raises:
-            ObjectNotFound: It was deleted in the meantime.
-            CheckpointChanged: It was written anew in the meantime.
-        """
-
-        def fetch(path: Path) -> None:
-            coming = path.with_name(f".{path.name}.part")
-            if self._store.fetch(info.key, coming).etag != info.etag:
-                coming.unlink()
-                raise CheckpointChanged(f"The checkpoint {info.key!r} was written anew while it was fetched: try again.")
-            os.replace(coming, path)
-
-        version = hashlib.sha256(f"{info.key}\n{info.etag}".encode()).hexdigest()[:32]
-        with self._cache.hold(version, info.size, fetch) as path:
-            yield path
+    def hold(self, info: ObjectInfo) -> AbstractContextManager[Path]:
+        """Gives a local copy of a checkpoint, which stays for as long as the context does: see `NodeCache.hold_object`."""
+        return self._cache.hold_object(self._store, info)
 
     def fetch(self, info: ObjectInfo) -> None:
         """Has a copy come, so that `hold` need not wait for it; raises as `hold` does."""

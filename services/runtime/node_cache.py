@@ -13,6 +13,7 @@ however the process ends:
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import logging
 import os
 import re
@@ -21,11 +22,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from services.runtime.errors import Unavailable
+from services.runtime.store import ObjectInfo, ObjectStore
+
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 _WANT = ".want"
 _ROOM = "room.lock"
+
+
+class ObjectChanged(Unavailable):
+    """Another object took its place while it was being fetched."""
 
 
 class NodeCache:
@@ -67,6 +75,26 @@ class NodeCache:
             self._fill(path, size, fetch)
         with held:
             os.utime(held.fileno())  # the last use
+            yield path
+
+    @contextmanager
+    def hold_object(self, store: ObjectStore, info: ObjectInfo) -> Iterator[Path]:
+        """Gives a copy of an object as it was when `info` was read; it is not removed before the context ends.
+
+        Raises:
+            ObjectNotFound: It was deleted in the meantime.
+            ObjectChanged: It was written anew in the meantime.
+        """
+
+        def fetch(path: Path) -> None:
+            coming = path.with_name(f".{path.name}.part")
+            if store.fetch(info.key, coming).etag != info.etag:
+                coming.unlink()
+                raise ObjectChanged(f"{info.key!r} was written anew while it was fetched: try again.")
+            os.replace(coming, path)
+
+        version = hashlib.sha256(f"{info.key}\n{info.etag}".encode()).hexdigest()[:32]
+        with self.hold(version, info.size, fetch) as path:
             yield path
 
     def _fill(self, path: Path, size: int, fetch: Callable[[Path], object]) -> None:

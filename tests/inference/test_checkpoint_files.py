@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from services.inference.checkpoint_files import CheckpointChanged, CheckpointFiles
+from services.inference.checkpoint_files import CheckpointFiles
 from services.runtime.errors import InvalidArgument
 from services.runtime.folder_store import FolderStore
-from services.runtime.node_cache import NodeCache
+from services.runtime.node_cache import NodeCache, ObjectChanged
 from services.runtime.store import ObjectInfo
 from services.voices.checkpoints import CheckpointNotFound
 
@@ -69,6 +69,6 @@ def test_another_content_is_never_taken_for_the_one_that_was_found(store: Counti
     key = f"{FOLDER}/checkpoint_epoch_1.pth"
     found = files.find(key)
     store.put(key, b"epoch 1, trained anew")
-    with pytest.raises(CheckpointChanged, match="written anew while it was fetched"):
+    with pytest.raises(ObjectChanged, match="written anew while it was fetched"):
         files.fetch(found)
     assert read(files, files.find(key)) == b"epoch 1, trained anew"

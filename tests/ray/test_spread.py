@@ -1,4 +1,4 @@
-"""A transcription spread over two nodes of a Ray cluster, one of which is killed while it works."""
+"""A segmentation and a transcription spread over two nodes of a Ray cluster; while the latter works, one of them is killed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +16,20 @@ import soundfile as sf
 
 from services.dataset import layout
 from services.dataset.manifest import Segment, read_segments, write_segments
-from services.dataset.servicer import KINDS, TRANSCRIBE
+from services.dataset.pipeline.segment import segment
+from services.dataset.servicer import KINDS, SEGMENT, TRANSCRIBE
 from services.dataset.settings import DatasetSettings
 from services.dataset.transcribe import Transcript, transcribe_files
 from services.runtime.database import open_database
-from services.runtime.jobs import JobQueue, JobState
+from services.runtime.folder_store import FolderStore
+from services.runtime.jobs import Job, JobContext, JobQueue, JobState
 from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.store import open_store
 from tests.ray.cluster import Cluster
 from timbre.demo.speech import Span
 
 FOLDER = "datasets/voice"
+CUT = "datasets/cut"
 SEGMENTS = 96
 
 
@@ -46,7 +50,16 @@ def settings(cluster: Cluster, whisper_standin: Path, tmp_path: Path, monkeypatc
     return DatasetSettings()
 
 
-async def test_kill_of_a_node_changes_no_transcript(
+async def until_ended(queue: JobQueue, job: Job, look: Callable[[Job], None] = lambda _job: None) -> Job:
+    deadline = time.monotonic() + 120
+    while not (now := await asyncio.to_thread(queue.get, job.id)).ended:
+        assert time.monotonic() < deadline, (now, queue.log_lines(job.id))
+        look(now)
+        await asyncio.sleep(0.05)
+    return now
+
+
+async def test_segments_and_transcripts_are_the_same_as_here_though_a_node_dies(
     cluster: Cluster, settings: DatasetSettings, recording: tuple[Path, list[Span]], tmp_path: Path
 ) -> None:
     store = open_store(settings.storage_url)
@@ -69,24 +82,44 @@ async def test_kill_of_a_node_changes_no_transcript(
     )
     expected = {path.stem: heard for path, heard in here}
     queue = JobQueue(open_database(settings.database_url))
+    knobs = {"min_duration_seconds": 3.0, "max_duration_seconds": 8.0, "vad_threshold_db": -40.0}
+    alone = FolderStore(tmp_path / "alone")
+    for one in (store, alone):
+        for name in "abc":
+            one.put(layout.recording_key(CUT, name), recording[0])
+    queue.submit(SEGMENT, CUT, {"folder": CUT, **knobs})
+    claimed = queue.claim(KINDS)
+    assert claimed is not None
+    context = JobContext(queue, claimed, tmp_path / "scratch")
+    undisturbed = segment(context, alone, 1)
+    queue.finish(claimed.id, claimed.lease, JobState.SUCCEEDED)
     parameters = {"folder": FOLDER, "language": "pt", "model": "tiny-demo", "force": False}
-    job = queue.submit(TRANSCRIBE, FOLDER, parameters)
     with cluster.reachable():
         for port, (name, resource) in enumerate({"left": "unit", "right": "unit", "work": "job"}.items(), 52410):
             cluster.start_node(name, port, resources={resource: 1})
             cluster.wait_for(name)
         task = asyncio.create_task(Supervisor(queue, "services.dataset.work", KINDS, 1, settings).run())
-        deadline = time.monotonic() + 120
+        cut = await until_ended(queue, queue.submit(SEGMENT, CUT, {"folder": CUT, **knobs}))
+        job = queue.submit(TRANSCRIBE, FOLDER, parameters)
         killed = False
-        while not (now := await asyncio.to_thread(queue.get, job.id)).ended:
-            assert time.monotonic() < deadline, (now, queue.log_lines(job.id))
+
+        def kill_once(now: Job) -> None:
+            nonlocal killed
             if now.progress > 0.2 and not killed:
                 killed = True
                 cluster.kill_node("left")
-            await asyncio.sleep(0.05)
+
+        now = await until_ended(queue, job, kill_once)
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+    assert (cut.state, cut.attempt, cut.error, cut.result) == (JobState.SUCCEEDED, 1, "", undisturbed)
+    for key in (info.key for info in alone.list(f"{CUT}/")):
+        if key.endswith(".wav"):
+            assert store.get(key) == alone.get(key), key
+    unprinted = [[replace(row, fingerprint="") for row in read_segments(one, CUT)] for one in (store, alone)]
+    assert unprinted[0] == unprinted[1]
+    assert len(unprinted[0]) > 20
     assert killed
     assert (now.state, now.attempt, now.error) == (JobState.SUCCEEDED, 1, "")
     assert now.result == {"segments": SEGMENTS, "transcribed": SEGMENTS, "skipped": 0, "failed": {}}

@@ -13,8 +13,10 @@ placed anew before they take their places, and editors wait for that.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -49,17 +51,45 @@ _READY = "ready"
 Batch = tuple[str, Sequence[Place]]
 
 
+@dataclass(frozen=True)
+class Cutters:
+    """Who plans recordings and writes segments: calls in a pool, here or on the nodes of a cluster.
+
+    Attributes:
+        pool: Where the calls run.
+        window: How many are under way at once.
+        find: Returns the first arguments of `plan` and `write`: what they find a recording by.
+        plan: Plans a recording, with these options.
+        write: Writes segments: cuts, and where each goes. Returns their facts by id.
+        target: Returns where the segment of a key goes.
+        keep: Puts a segment that was written to the store, if it is not there yet.
+    """
+
+    pool: Executor
+    window: int
+    find: Callable[[str], tuple[str, ...]]
+    plan: Callable[..., dict[str, Any]]
+    write: Callable[..., dict[str, Any]]
+    target: Callable[[str], str]
+    keep: Callable[[str], None]
+
+
+CuttersOf = Callable[[str], AbstractContextManager[Cutters]]
+"""Opens what cuts the recordings of a folder somewhere else."""
+
+
 class NothingToSegment(FailedPrecondition):
     """No recording could be cut."""
 
 
-def segment(job: JobContext, store: ObjectStore, workers: int) -> dict[str, Any]:
+def segment(job: JobContext, store: ObjectStore, workers: int, elsewhere: CuttersOf | None = None) -> dict[str, Any]:
     """Cuts the recordings of a dataset that changed since they were last cut.
 
     Args:
         job: Parameters `folder`, `min_duration_seconds`, `max_duration_seconds`, `vad_threshold_db`.
         store: The object store.
         workers: Processes to use.
+        elsewhere: Has other machines do the cutting.
 
     Returns:
         Counts of `sources`, `changed_sources`, `segments`, their `hours`, and `failed` recordings with the reason.
@@ -70,11 +100,11 @@ def segment(job: JobContext, store: ObjectStore, workers: int) -> dict[str, Any]
     folder = job.parameters["folder"]
     units = Units(store, layout.work_prefix(folder, job.id), job.confirm)
     _finish_earlier(job, store, folder, units)
-    ready = units.get(_READY) or _cut(job, store, folder, units, workers)
+    ready = units.get(_READY) or _cut(job, store, folder, units, workers, elsewhere)
     with job.exclusive():
         if _outdated(store, folder, ready, job.id):
             job.log("Somebody wrote a text for a segment that was to give way: the segments are placed anew around it.")
-            ready = _cut(job, store, folder, units, workers)
+            ready = _cut(job, store, folder, units, workers, elsewhere)
         _take_places(store, folder, units, ready, job.id)
     hours = sum(row["seconds"] for row in ready["rows"]) / 3600
     job.log(f"{len(ready['rows'])} segments, {hours:.2f} hours.")
@@ -87,9 +117,11 @@ def segment(job: JobContext, store: ObjectStore, workers: int) -> dict[str, Any]
     }
 
 
-def _cut(job: JobContext, store: ObjectStore, folder: str, units: Units, workers: int) -> dict[str, Any]:
+def _cut(
+    job: JobContext, store: ObjectStore, folder: str, units: Units, workers: int, elsewhere: CuttersOf | None
+) -> dict[str, Any]:
     try:
-        ready = _cut_all(job, store, folder, units, workers)
+        ready = _cut_all(job, store, folder, units, workers, elsewhere)
     except (JobReleased, PoolBroken):
         raise
     except Exception:
@@ -121,7 +153,9 @@ def _outdated(store: ObjectStore, folder: str, ready: dict[str, Any], job_id: st
     return any(row.edited and row.stretch not in stays for row in iterate_segments(store, folder))
 
 
-def _cut_all(job: JobContext, store: ObjectStore, folder: str, units: Units, workers: int) -> dict[str, Any]:
+def _cut_all(
+    job: JobContext, store: ObjectStore, folder: str, units: Units, workers: int, elsewhere: CuttersOf | None
+) -> dict[str, Any]:
     options = SegmentOptions(
         job.parameters["min_duration_seconds"], job.parameters["max_duration_seconds"], job.parameters["vad_threshold_db"]
     )
@@ -135,12 +169,11 @@ def _cut_all(job: JobContext, store: ObjectStore, folder: str, units: Units, wor
     known = {segment.source: segment.fingerprint for segment in old if not segment.edited}
     changed = [source for source in recordings if known.get(source) != prints[source]]
     job.log(f"{len(recordings)} recordings, {len(changed)} of them to be cut.")
-    workers = min(workers, _worthwhile_workers(store, folder, changed))
-    with process_pool(workers) as pool:
-        cuts, failed = _plan(job, store, folder, units, changed, options, pool, 2 * workers)
+    with elsewhere(folder) if elsewhere and changed else _cutters_here(job, store, folder, changed, workers) as cutters:
+        cuts, failed = _plan(job, units, changed, options, cutters)
         places = place(old, cuts, prints)
         _forget_other_places(units, places)
-        facts = _write(job, store, folder, units, _batches(places), {row.id for row in old}, pool, 2 * workers)
+        facts = _write(job, folder, units, _batches(places), {row.id for row in old}, cutters)
     if recordings and not places:
         reasons = "; ".join(f"{source}: {reason}" for source, reason in list(failed.items())[:5])
         why = reasons or "nobody speaks in them; a lower vad_threshold may find speech"
@@ -157,6 +190,27 @@ def _cut_all(job: JobContext, store: ObjectStore, folder: str, units: Units, wor
     }
 
 
+@contextmanager
+def _cutters_here(job: JobContext, store: ObjectStore, folder: str, sources: Sequence[str], workers: int) -> Iterator[Cutters]:
+    """Cuts in processes of this machine, which find recordings on its disk and leave segments there."""
+    workers = min(workers, _worthwhile_workers(store, folder, sources))
+    written = job.scratch / "segments"
+    written.mkdir(parents=True, exist_ok=True)
+
+    def target(key: str) -> str:
+        return str(written / Path(key).name)
+
+    def keep(key: str) -> None:
+        store.put(key, Path(target(key)), "audio/wav")
+        Path(target(key)).unlink()
+
+    def find(source: str) -> tuple[str, ...]:
+        return (str(_local(job, store, folder, source)),)
+
+    with process_pool(workers) as pool:
+        yield Cutters(pool, 2 * workers, find, plan_recording, write_batch, target, keep)
+
+
 def _worthwhile_workers(store: ObjectStore, folder: str, sources: Sequence[str]) -> int:
     infos = (store.stat(layout.recording_key(folder, source)) for source in sources)
     seconds = sum(info.size for info in infos if info) / (2 * SAMPLE_RATE_HERTZ)
@@ -164,19 +218,12 @@ def _worthwhile_workers(store: ObjectStore, folder: str, sources: Sequence[str])
 
 
 def _plan(
-    job: JobContext,
-    store: ObjectStore,
-    folder: str,
-    units: Units,
-    sources: Sequence[str],
-    options: SegmentOptions,
-    pool: Any,
-    window: int,
+    job: JobContext, units: Units, sources: Sequence[str], options: SegmentOptions, cutters: Cutters
 ) -> tuple[dict[str, list[NewCut]], dict[str, str]]:
     plans = {source: plan for source, plan in units.finished("plan").items() if source in sources}
     todo = [source for source in sources if source not in plans]
-    tasks = ((source, (str(_local(job, store, folder, source)), options)) for source in todo)
-    for source, plan in map_bounded(pool, _plan_one, tasks, window):
+    tasks = ((source, (*cutters.find(source), options)) for source in todo)
+    for source, plan in map_bounded(cutters.pool, cutters.plan, tasks, cutters.window):
         job.check_stop()
         units.finish(f"plan/{source}", plan)
         plans[source] = plan
@@ -191,8 +238,12 @@ def _plan(
     return cuts, failed
 
 
-def _plan_one(wav: str, options: SegmentOptions) -> dict[str, Any]:
-    """Plans one recording; runs in a process of its own, so errors come back as text."""
+def plan_recording(wav: str, options: SegmentOptions) -> dict[str, Any]:
+    """Plans one recording; runs in a process of its own, so errors come back as text.
+
+    Returns:
+        `cuts` (start, end and padding in seconds, flags), and why there are none as `error`.
+    """
     try:
         cuts = plan_segments(Path(wav), options)
     except TimbreError as error:
@@ -221,14 +272,7 @@ def _batches(places: Sequence[Place]) -> list[Batch]:
 
 
 def _write(
-    job: JobContext,
-    store: ObjectStore,
-    folder: str,
-    units: Units,
-    batches: Sequence[Batch],
-    in_use: set[str],
-    pool: Any,
-    window: int,
+    job: JobContext, folder: str, units: Units, batches: Sequence[Batch], in_use: set[str], cutters: Cutters
 ) -> dict[str, Any]:
     """Writes the segments batch by batch; returns their facts by id."""
     facts: dict[str, Any] = {}
@@ -239,12 +283,18 @@ def _write(
         facts |= made
         done += len(made)
     todo = [batch for batch in batches if batch[1][0].id not in finished]
-    for (_, spots), made in map_bounded(pool, _write_batch, _batch_tasks(job, store, folder, todo), window):
+
+    def key_of(spot: Place) -> str:
+        return f"{units.prefix}staged/{spot.id}.wav" if spot.id in in_use else layout.segment_key(folder, spot.id)
+
+    tasks = (
+        ((source, spots), (*cutters.find(source), [(_cut_of(spot), cutters.target(key_of(spot))) for spot in spots]))
+        for source, spots in todo
+    )
+    for (_, spots), made in map_bounded(cutters.pool, cutters.write, tasks, cutters.window):
         job.check_stop()
         for spot in spots:
-            wav = job.scratch / "segments" / f"{spot.id}.wav"
-            store.put(_target(folder, units, spot.id, in_use), wav, "audio/wav")
-            wav.unlink()
+            cutters.keep(key_of(spot))
         units.finish(f"written/{spots[0].id}", made)
         facts |= made
         done += len(made)
@@ -252,23 +302,17 @@ def _write(
     return facts
 
 
-def _batch_tasks(
-    job: JobContext, store: ObjectStore, folder: str, batches: Sequence[Batch]
-) -> Iterator[tuple[Batch, tuple[str, list[tuple[Cut, str]]]]]:
-    target = job.scratch / "segments"
-    target.mkdir(parents=True, exist_ok=True)
-    for batch in batches:
-        source, spots = batch
-        cuts = []
-        for spot in spots:
-            assert isinstance(spot.content, NewCut)  # batches hold nothing else
-            cut = spot.content
-            cuts.append((Cut(cut.start_s, cut.end_s, cut.flags, cut.padding_s), str(target / f"{spot.id}.wav")))
-        yield batch, (str(_local(job, store, folder, source)), cuts)
+def _cut_of(spot: Place) -> Cut:
+    assert isinstance(spot.content, NewCut)  # batches hold nothing else
+    return Cut(spot.content.start_s, spot.content.end_s, spot.content.flags, spot.content.padding_s)
 
 
-def _write_batch(wav: str, cuts: Sequence[tuple[Cut, str]]) -> dict[str, Any]:
-    """Writes some segments of one recording; runs in a process of its own."""
+def write_batch(wav: str, cuts: Sequence[tuple[Cut, str]]) -> dict[str, Any]:
+    """Writes some segments of one recording, each to its path; runs in a process of its own.
+
+    Returns:
+        Facts by the name of the file, without its ending: the segment's id.
+    """
     made = {}
     for cut, target in cuts:
         facts = write_segment(Path(wav), cut, Path(target))
@@ -288,10 +332,6 @@ def _local(job: JobContext, store: ObjectStore, folder: str, source: str) -> Pat
         path.parent.mkdir(parents=True, exist_ok=True)
         store.fetch(layout.recording_key(folder, source), path)
     return path
-
-
-def _target(folder: str, units: Units, segment_id: str, in_use: set[str]) -> str:
-    return f"{units.prefix}staged/{segment_id}.wav" if segment_id in in_use else layout.segment_key(folder, segment_id)
 
 
 def _row(spot: Place, facts: dict[str, Any], prints: dict[str, str]) -> Segment:

@@ -94,7 +94,7 @@ def test_edits_during_a_transcription(store: ObjectStore, job: MakeJob, tmp_path
 
 def while_writing(monkeypatch: pytest.MonkeyPatch, edit: Callable[[], None]) -> list[int]:
     """Lets somebody edit once, when the first batch of segments is written; counts the batches."""
-    real = module._write_batch
+    real = module.write_batch
     batches: list[int] = []
 
     def write_batch(*arguments: Any) -> Any:
@@ -103,7 +103,7 @@ def while_writing(monkeypatch: pytest.MonkeyPatch, edit: Callable[[], None]) -> 
             edit()
         return real(*arguments)
 
-    monkeypatch.setattr(module, "_write_batch", write_batch)
+    monkeypatch.setattr(module, "write_batch", write_batch)
     return batches
 
 

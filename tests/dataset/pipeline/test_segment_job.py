@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from services.dataset import layout
 from services.dataset.manifest import Segment, read_segments, read_summary, write_segments
 from services.dataset.pipeline import segment as module
 from services.dataset.pipeline.segment import segment
+from services.dataset.pipeline.spread import cut_on_cluster
+from services.dataset.settings import DatasetSettings
+from services.runtime.folder_store import FolderStore
 from services.runtime.jobs import JobContext, JobReleased, JobStopped
 from services.runtime.store import ObjectStore
 from timbre.demo.speech import Span
@@ -55,6 +60,36 @@ def test_segments_are_written_numbered_and_listed(
         assert row.transcript is None
     assert read_summary(store, FOLDER).segments == len(rows)
     assert list(store.list(f"{FOLDER}/work/")) == []
+
+
+def test_nodes_that_find_only_the_store_make_the_same(
+    store: ObjectStore, job: MakeJob, two_recordings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What runs on the nodes of a cluster, without one: each call opens the store by the environment."""
+    segment(job("dataset.segment", **KNOBS), store, 1)
+    rows, made = read_segments(store, FOLDER), snapshot(store)
+    other = FolderStore(tmp_path / "other")
+    for name in "ab":
+        with store.open(layout.recording_key(FOLDER, name)) as recording:
+            other.put(layout.recording_key(FOLDER, name), recording.read())
+    monkeypatch.setenv("TIMBRE_STORAGE_URL", (tmp_path / "other").as_uri())
+    monkeypatch.setenv("TIMBRE_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("services.runtime.ray_pool.ray_pool", lambda _resources: ThreadPoolExecutor(2))
+    settings = DatasetSettings(ray_units=2)
+    context = job("dataset.segment", **KNOBS)
+    segment(context, other, 1, partial(cut_on_cluster, settings))
+    assert snapshot(other) == made
+    assert [replace(row, fingerprint="") for row in read_segments(other, FOLDER)] == [
+        replace(row, fingerprint="") for row in rows
+    ]
+    assert len(list((settings.models_dir / "recordings").glob("[0-9a-f]*"))) == 2, "each is fetched once"
+    assert list(context.scratch.rglob("*.wav")) == [], "and not by the job itself"
+    # Again, cut otherwise: what is in use waits until all is there.
+    shorter = {**KNOBS, "min_duration_seconds": 3.0, "max_duration_seconds": 5.0}
+    segment(job("dataset.segment", **shorter), other, 1, partial(cut_on_cluster, settings))
+    segment(job("dataset.segment", **shorter), store, 1)
+    assert snapshot(other) == snapshot(store)
+    assert list(other.list(f"{FOLDER}/work/")) == []
 
 
 def test_again_changes_nothing_and_new_sources_are_added(
@@ -116,7 +151,7 @@ def test_interrupted_it_leaves_what_was_there(
     assert bool(left) == (interruption is JobReleased)
     if interruption is JobReleased:
         planned: list[str] = []
-        monkeypatch.setattr(module, "_plan_one", lambda *args: planned.append(args[0]))
+        monkeypatch.setattr(module, "plan_recording", lambda *args: planned.append(args[0]))
         segment(context, store, 1)  # the same job goes on
         assert planned == []
         assert len(read_segments(store, FOLDER)) > len(rows)

@@ -129,7 +129,7 @@ export const PORTUGUESE: Reasons = {
   // checkpoints and speech
   CHECKPOINT_NOT_FOUND: "Este checkpoint não existe mais: escolha outro.",
   CHECKPOINT_IN_USE: "Um treino continua deste checkpoint: pare o treino antes ou espere que termine.",
-  CHECKPOINT_CHANGED: "O checkpoint foi trocado enquanto era lido: tente de novo.",
+  OBJECT_CHANGED: "O arquivo foi trocado enquanto era lido: tente de novo.",
   CHECKPOINT_MISFIT: "O checkpoint foi treinado a partir de outro modelo base: escolha outro.",
   NOT_A_CHECKPOINT: "O arquivo não é um checkpoint do Timbre, ou está corrompido: escolha outro.",
   FOLDER_EXISTS: "A pasta de destino já existe: escolha outra.",
