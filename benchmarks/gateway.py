@@ -3,9 +3,10 @@
 Five ways lead to one server of fixed answers: a bare gRPC call, the same call behind the plainest FastAPI application, and
 `GET /training/status` and `/training/dataset/stats` of the gateway with authentication (tokens), limits (so high that
 nobody is refused), metrics and bounds on connections on. They take turns, so that whatever else the machine does hits all
-alike; medians over the rounds are printed. What callers with one token ask at the same moment is asked once behind the gateway; the
-fifth way has each caller ask about another dataset, so that nothing is shared and the whole cost of a request shows. Then very many clients follow one job by server-sent events, and the
-gateway's memory and its streams from the service are counted.
+alike; medians over the rounds are printed. What callers with one token ask at the same moment is asked once behind the
+gateway; the fifth way has each caller ask about another dataset, so that nothing is shared and the whole cost of a request
+shows. Then very many clients follow one job by server-sent events, and the gateway's memory and its streams from the service
+are counted.
 
 The load comes from this process over bare sockets. On a machine of few cores it competes with what it measures.
 """
