@@ -7,12 +7,12 @@ import io
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import BinaryIO
 
 import urllib3
 
-from services.runtime.s3_connection import BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS, translated
+from services.runtime.s3_connection import translated
 from services.runtime.store import StoreUnavailable
 
 # S3 takes 10,000 parts of 5 MiB or more; 8 MiB allows objects of 80 GB. One part at a time is in memory.
@@ -111,7 +111,7 @@ class Body(io.RawIOBase):
         request: Asks again.
         start: First byte of the answer in the object.
         check: Whether it is the whole object, and is to be held against its ETag.
-        attempts: How often it is continued in a row without anything having come.
+        pauses: Before each time that it is continued, in a row without anything having come.
 
     Raises, while it is read:
         Spoiled: The content is not what was once stored.
@@ -119,7 +119,14 @@ class Body(io.RawIOBase):
     """
 
     def __init__(
-        self, key: str, response: urllib3.BaseHTTPResponse, request: Request, *, start: int, check: bool, attempts: int
+        self,
+        key: str,
+        response: urllib3.BaseHTTPResponse,
+        request: Request,
+        *,
+        start: int,
+        check: bool,
+        pauses: Sequence[float],
     ) -> None:
         self._key = key
         self._response = response
@@ -128,7 +135,7 @@ class Body(io.RawIOBase):
         self._end = start + int(response.headers["Content-Length"])
         self._etag = response.headers.get("ETag", "")
         self._digest = Digest(PART_BYTES if "-" in self._etag else None) if check else None
-        self._attempts = attempts
+        self._pauses = pauses
         self._failures = 0
 
     def readable(self) -> bool:
@@ -166,12 +173,12 @@ class Body(io.RawIOBase):
     def _continue(self, error: Exception) -> None:
         """Asks for the rest."""
         self._response.close()
-        self._failures += 1
-        if self._failures > self._attempts:
+        if self._failures == len(self._pauses):
             raise StoreUnavailable(
                 f"The connection to the object store broke again and again in the middle of {self._key!r}; try again later."
             ) from error
-        time.sleep(min(BACKOFF_SECONDS * 2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS))
+        time.sleep(self._pauses[self._failures])
+        self._failures += 1
         with translated(self._key):
             self._response = self._request(self._next, self._end - self._next)
         if self._response.headers.get("ETag", "") != self._etag:

@@ -43,7 +43,7 @@ _CONNECT_SECONDS = 5.0
 # Whoever waits for an answer is told after some 3 s that the store is away; work that waits for nobody sits out a restart
 # of it, for some 80 s.
 _ATTEMPTS, _PATIENT_ATTEMPTS = 4, 12
-BACKOFF_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
+_BACKOFF_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 10.0
 _BUSY = (500, 502, 503, 504)
 # S3 refuses what is signed more than 15 minutes off; a HEAD has no body that says so.
 _SKEW_SECONDS = 600.0
@@ -169,9 +169,10 @@ def open_pool(address: S3Address, *, patient: bool) -> urllib3.PoolManager:
     )
 
 
-def attempts_of(*, patient: bool) -> int:
-    """Returns how often what failed is tried again before the store counts as away."""
-    return _PATIENT_ATTEMPTS if patient else _ATTEMPTS
+def pauses(*, patient: bool) -> list[float]:
+    """Returns how long to wait before each time that what failed is tried again; after the last the store counts as away."""
+    attempts = _PATIENT_ATTEMPTS if patient else _ATTEMPTS
+    return [min(_BACKOFF_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS) for attempt in range(attempts)]
 
 
 def retry_policy(*, patient: bool, lost_answers: bool = True) -> urllib3.Retry:
@@ -181,14 +182,14 @@ def retry_policy(*, patient: bool, lost_answers: bool = True) -> urllib3.Retry:
         patient: Whether nobody waits for the answer.
         lost_answers: Whether also a request is sent again that the server may have carried out.
     """
-    attempts = attempts_of(patient=patient)
+    attempts = len(pauses(patient=patient))
     return urllib3.Retry(
         total=attempts,
         read=attempts if lost_answers else 0,
-        backoff_factor=BACKOFF_SECONDS,
-        backoff_jitter=BACKOFF_SECONDS,
-        backoff_max=LONGEST_PAUSE_SECONDS,
-        retry_after_max=int(LONGEST_PAUSE_SECONDS),
+        backoff_factor=_BACKOFF_SECONDS,
+        backoff_jitter=_BACKOFF_SECONDS,
+        backoff_max=_LONGEST_PAUSE_SECONDS,
+        retry_after_max=int(_LONGEST_PAUSE_SECONDS),
         status_forcelist=_BUSY,
         allowed_methods=None,  # also POST, which begins and completes uploads in parts: see S3Store._upload
         raise_on_status=False,  # the last answer says in a code what the matter is

@@ -10,8 +10,9 @@ import io
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ from services.runtime.errors import InvalidArgument
 from services.runtime.files import write_atomically
 from services.runtime.keys import check_key
 from services.runtime.s3_body import PART_BYTES, Body, Followed, Spoiled
-from services.runtime.s3_connection import S3Address, attempts_of, open_client, open_pool, retry_policy, translated
+from services.runtime.s3_connection import S3Address, open_client, open_pool, pauses, retry_policy, translated
 from services.runtime.store import (
     DEFAULT_CONTENT_TYPE,
     ObjectExists,
@@ -66,7 +67,7 @@ class S3Store:
         self._bucket = address.bucket
         self._checksums = address.checksums
         self._http = open_pool(address, patient=patient)
-        self._attempts = attempts_of(patient=patient)
+        self._patient = patient
         self._create_policy = retry_policy(patient=patient, lost_answers=False)
         self._client = open_client(address, credentials, self._http)
         self._bucket_lock = threading.Lock()
@@ -220,10 +221,21 @@ class S3Store:
         def ask(start: int, length: int | None) -> urllib3.BaseHTTPResponse:
             return self._ask(key, start, length)
 
-        body = Body(key, response, ask, start=start, check=check, attempts=self._attempts)
+        body = Body(key, response, ask, start=start, check=check, pauses=pauses(patient=self._patient))
         return cast(BinaryIO, io.BufferedReader(body, _BLOCK_BYTES))
 
     def _ask(self, key: str, start: int, length: int | None) -> urllib3.BaseHTTPResponse:
+        """Asks for an object, of which nothing is read yet.
+
+        Requests are sent again by the pool; not when it is the body of a refusal that breaks off, as that is read outside it.
+        """
+        for pause in pauses(patient=self._patient):
+            with suppress(urllib3.exceptions.ProtocolError, urllib3.exceptions.ReadTimeoutError):
+                return self._get(key, start, length)
+            time.sleep(pause)
+        return self._get(key, start, length)
+
+    def _get(self, key: str, start: int, length: int | None) -> urllib3.BaseHTTPResponse:
         found = self._client.get_object(self._bucket, key, offset=start, length=length or 0)
         return cast(urllib3.BaseHTTPResponse, found)
 

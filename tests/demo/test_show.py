@@ -12,7 +12,7 @@ from rich.console import Console
 from timbre.demo.show import Done, bar, closing_table, minutes, plot_loss, sparkline
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (59.6, "1:00"), (187, "3:07"), (3725, "62:05")])
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0:00"), (59.6, "1:00"), (187, "3:07"), (3725, "1:02:05")])
 def test_minutes(seconds: float, text: str) -> None:
     assert minutes(seconds) == text
 

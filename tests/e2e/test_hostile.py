@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from fastapi.routing import APIRoute
 
@@ -44,9 +44,11 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     }
     stack = Stack(data, environment)
     stack.start()
-    while len(services := dict(re.findall(r"(dataset|trainer|inference) (127\.0\.0\.1:\d+)", stack.log()))) < 3:
-        time.sleep(0.05)  # it says so a moment after it is ready
-    yield Target(stack.port, services)
+    addresses = re.findall(r"(dataset|trainer|inference) (127\.0\.0\.1:\d+)", stack.log())
+    channels = {name: grpc.insecure_channel(address) for name, address in addresses}
+    yield Target(stack.port, channels)
+    for channel in channels.values():
+        channel.close()
     # and after all that, everybody is still there
     assert stack.client.get("/readyz").status_code == 200
     log = stack.log()

@@ -1,4 +1,4 @@
-"""One Ray cluster for all tests of this folder."""
+"""A Ray cluster for the tests of a file: nodes that do nothing take a tenth of a core all the same."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.ray.cluster import Cluster, may_unshare, ray_cluster
 WORKERS = Path(__file__).parents[1] / "runtime" / "jobs"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """A head that works on nothing and a node `one` with two cores; the job API is not reachable yet."""
     if not may_unshare():

@@ -67,11 +67,8 @@ class Broken(io.RawIOBase):
 @pytest.mark.parametrize(
     ("breaks", "attempts", "read"), [(4, 4, True), (5, 4, False), (5, 12, True), (12, 12, True), (13, 12, False)]
 )
-def test_a_read_is_continued_as_often_as_the_store_is_patient(
-    monkeypatch: pytest.MonkeyPatch, breaks: int, attempts: int, read: bool
-) -> None:
+def test_a_read_is_continued_as_often_as_the_store_is_patient(breaks: int, attempts: int, read: bool) -> None:
     """What counts is how often it broke in a row: every byte that comes begins the count anew."""
-    monkeypatch.setattr(s3_body, "BACKOFF_SECONDS", 0)
     content = b"0123456789"
     left = [content[:2], *[b""] * (breaks - 1), content[2:4], *[b""] * (breaks - 1), content[4:]]
 
@@ -80,7 +77,7 @@ def test_a_read_is_continued_as_often_as_the_store_is_patient(
         headers = {"Content-Length": str(len(content) - start)}
         return urllib3.HTTPResponse(Broken(left.pop(0)), headers=headers, preload_content=False)
 
-    with s3_body.Body("key", ask(0, None), ask, start=0, check=False, attempts=attempts) as body:
+    with s3_body.Body("key", ask(0, None), ask, start=0, check=False, pauses=[0.0] * attempts) as body:
         if read:
             assert body.read() == content
         else:

@@ -115,11 +115,12 @@ def test_the_menu_of_a_phone(open_window: Open) -> None:
     window = open_window(**WINDOWS["phone"])
     window.go()
     page = window.page
-    expect(page.get_by_role("link", name="Train", exact=True)).to_have_count(0)
+    menu = page.get_by_role("navigation")
+    expect(menu.get_by_role("link", name="Train", exact=True)).to_have_count(0)
     page.get_by_role("button", name="Menu").click()
-    page.get_by_role("link", name="Train", exact=True).click()
+    menu.get_by_role("link", name="Train", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Train")
-    expect(page.get_by_role("link", name="Studio", exact=True)).to_have_count(0)
+    expect(menu.get_by_role("link", name="Studio", exact=True)).to_have_count(0)
 
 
 def test_an_address_that_is_none(open_window: Open) -> None:

@@ -236,9 +236,9 @@ def test_both_texts_of_a_segment_one_after_the_other_are_no_conflict(open_window
     row = page.locator(".segment-scroll [role=row]").nth(5)
     row.locator(".transcript").dblclick()
     page.get_by_label("Text as heard: segment_00006").fill("São 7 horas.")
-    page.keyboard.press("Tab")
     field = page.get_by_label("Normalised text: segment_00006")
     with page.expect_response(lambda one: "/segments/segment_00006" in one.url):
+        page.keyboard.press("Tab")
         expect(field).to_be_focused()
     field.fill("são sete horas em ponto")
     field.press("Enter")

@@ -102,7 +102,7 @@ def test_a_store_that_goes_away_ends_the_job_in_a_sentence_and_the_next_attempt_
     with FaultProxy(port) as proxy:
         url = address.url.replace(f":{port}", f":{proxy.port}") + "&timeout=1"
         impatient = open_store(url, address.credentials)
-        proxy.inject(*[Fault("reset", after=200_000)] * 100)
+        proxy.inject(*[Fault("reset", after=200_000)] * 3, *[Fault("reset", after=100)] * 100)
         with pytest.raises(StoreUnavailable, match="try again later"):
             segment(job("dataset.segment", **KNOBS), impatient, 1)
         proxy.heal()
