@@ -23,6 +23,15 @@ MODEL = f"{NAME}_model"
 
 
 @pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[Stack]:
+    """A stack on which nobody has done anything yet."""
+    running = Stack(tmp_path_factory.mktemp("workflow") / "data", settings)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
 def here(browser: Any, stack: Stack) -> Iterator[browsers.Window]:
     """One window for the whole workflow: each test goes on where the one before it ended."""
     with browsers.window(browser, f"http://127.0.0.1:{stack.port}") as opened:
