@@ -37,11 +37,13 @@ from services.scopes import RPC_SCOPES
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SECRET = "a secret of the tests, well over 32 bytes long"
+# The hostile tokens are made when the tests are collected, which may be long before they are sent.
+DAY = 86_400
 STATUS = "/training/status"
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    said = {"sub": "ana", "iss": "timbre", "aud": "timbre", "exp": int(time.time()) + 60, "scope": "training", **changes}
+    said = {"sub": "ana", "iss": "timbre", "aud": "timbre", "exp": int(time.time()) + DAY, "scope": "training", **changes}
     return {name: value for name, value in said.items() if value is not None}
 
 
@@ -98,7 +100,7 @@ HOSTILE = {
     "expired": (f"Bearer {token(exp=int(time.time()) - 60)}", "TOKEN_EXPIRED"),
     "without expiry": (f"Bearer {token(exp=None)}", "TOKEN_INVALID"),
     "without subject": (f"Bearer {token(sub=None)}", "TOKEN_INVALID"),
-    "not yet": (f"Bearer {token(nbf=int(time.time()) + 600)}", "TOKEN_INVALID"),
+    "not yet": (f"Bearer {token(nbf=int(time.time()) + DAY)}", "TOKEN_INVALID"),
     "other audience": (f"Bearer {token(aud='elsewhere')}", "TOKEN_INVALID"),
     "other issuer": (f"Bearer {token(iss='elsewhere')}", "TOKEN_INVALID"),
     "huge": (f"Bearer {token(more='x' * 10_000)}", "TOKEN_INVALID"),

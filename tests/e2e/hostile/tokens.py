@@ -21,6 +21,7 @@ from tests.e2e.hostile.names import NAMES
 from tests.e2e.hostile.target import (
     ADMIN,
     AUDIO,
+    DAY,
     NOW,
     SECRET,
     STATUS,
@@ -59,8 +60,8 @@ TOKENS = {
     "expired": f"Bearer {token(exp=NOW - 60)}",
     "no expiry": f"Bearer {token(exp=None)}",
     "expiry at infinity": f"Bearer {token(exp=float('inf'))}",
-    "not yet valid": f"Bearer {token(nbf=NOW + 6000)}",
-    "issued in the future": f"Bearer {token(iat=NOW + 6000)}",
+    "not yet valid": f"Bearer {token(nbf=NOW + DAY)}",
+    "issued in the future": f"Bearer {token(iat=NOW + DAY)}",
     "no subject": f"Bearer {token(sub=None)}",
     "a blank subject": f"Bearer {token(sub=' ')}",
     "a number as subject": f"Bearer {token().split('.')[0]}.{encoded(claims(sub=7))}.x",
