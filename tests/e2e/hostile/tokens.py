@@ -169,7 +169,7 @@ def grpc_rows() -> Iterator[Row]:
 
 
 def link_rows() -> Iterator[Row]:
-    link = Links(SECRET.encode(), 3600)(AUDIO)
+    link = Links(SECRET.encode(), DAY)(AUDIO)
     path, _, query = link.partition("?")
     expires, signature = re.findall(r"expires=(\d+)&signature=(.*)", query)[0]
     old = Links(SECRET.encode(), -3600)(AUDIO)
@@ -191,7 +191,7 @@ def link_rows() -> Iterator[Row]:
         "with a signature in other letters": (f"{path}?expires={expires}&signature={quote('ａ' * 43)}", 403),
         "with two dates": (f"{link}&expires=99999999999", 403),
         "with two signatures": (f"{link}&signature={signature}", 403),
-        "signed with nothing": (Links(b"", 3600)(AUDIO), 403),
+        "signed with nothing": (Links(b"", DAY)(AUDIO), 403),
         "without its query": (path, 401),
     }
     for name, (url, status) in rows.items():
@@ -202,7 +202,7 @@ def link_rows() -> Iterator[Row]:
 
 def export_rows() -> Iterator[Row]:
     path, query, header = "/training/dataset/export", {"folder": "datasets/none"}, f"Bearer {ADMIN}"
-    downloads = Downloads(SECRET.encode(), 3600)
+    downloads = Downloads(SECRET.encode(), DAY)
     link = downloads.link(path, query, header)
     asked, sealed = link.split("&link=")
     rows = {
@@ -220,7 +220,7 @@ def export_rows() -> Iterator[Row]:
         "made longer": (f"{link}A", 403),
         "in other letters": (f"{asked}&link={quote('ａ' * 60)}", 403),
         "twice": (f"{link}&link={sealed}", 403),
-        "sealed with nothing": (Downloads(b"", 3600).link(path, query, header), 403),
+        "sealed with nothing": (Downloads(b"", DAY).link(path, query, header), 403),
         "with a token that does not count": (downloads.link(path, query, f"Bearer {token('x' * 40)}"), 401),
         "with a token that has expired": (downloads.link(path, query, f"Bearer {token(exp=NOW - 60)}"), 401),
         "with a token that lacks the scope": (downloads.link(path, query, f"Bearer {token(scope='training')}"), 403),
