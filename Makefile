@@ -92,9 +92,10 @@ $(VENV)/.uv:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
 	@touch $@
 
+# Compiled here, once: the first of many processes would else start slowly, and all of them where none may write bytecode.
 $(VENV)/.packages: requirements.lock | $(VENV)/.uv
-	@echo "Installing what requirements.lock names into $(VENV) (about 6 GB)"
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --requirements requirements.lock
+	@echo "Installing what requirements.lock names into $(VENV) (about 7 GB)"
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode --requirements requirements.lock
 	@touch $@
 
 # after gen/: a wheel, and with it the editable one, holds the generated code
@@ -111,7 +112,7 @@ gen/.made: $(PROTOS) $(VENV)/.packages
 # The policy lint of the manifests pins packages that clash with ours: it has an environment of its own.
 $(VENV)/checkov/.made: deploy/k8s/checkov.lock | $(VENV)/.uv
 	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
-	@$(BIN)/uv pip install --quiet --python $(@D)/bin/python --requirements deploy/k8s/checkov.lock
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(@D)/bin/python --requirements deploy/k8s/checkov.lock
 	@touch $@
 
 $(BUF): protos/package.json $(VENV)/.packages
