@@ -126,7 +126,7 @@ def large(stack: Stack) -> str:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, settings: dict[str, str]) -> Iterator[tuple[Stack, RuntimeSettings]]:
     """A stack that asks for tokens."""
     secret = "a secret of the tests, long enough to sign with"

@@ -419,6 +419,8 @@ def test_a_blind_comparison_is_voted_on(here: browsers.Window, stack: Stack) -> 
     expect(page.locator(".scores")).to_have_count(2)
     expect(page.get_by_text(re.compile("You preferred"))).to_be_visible()
     expect(page.get_by_text(re.compile("95% confidence interval")).first).to_be_visible()
+    # one vote is no percentage
+    expect(page.locator(".ab-share")).to_have_text(re.compile(r"^[01] of 1$"))
     here.shot("ab")
     trial = page.evaluate("JSON.parse(localStorage.getItem('timbre.ab.trial'))")
     tally = stack.get("/training/inference/votes", checkpoint=trial["checkpoint"], against="base")
@@ -437,6 +439,11 @@ def test_home_shows_where_the_voice_stands(here: browsers.Window) -> None:
     expect(card).to_contain_text(NAME)
     card.get_by_role("button", name=re.compile("^Play")).click()
     expect(card.get_by_role("button", name=re.compile("^Stop"))).to_be_visible()
+    # the run that was put aside when the training began anew is folded away
+    earlier = page.locator(".voice-card", has_text="Earlier run")
+    expect(earlier).to_be_hidden()
+    page.get_by_text("Earlier runs: 1").click()
+    expect(earlier).to_contain_text(f"{MODEL}.before-")
     here.shot("voices")
 
 

@@ -31,8 +31,6 @@ _TIMEOUT_SECONDS = 20.0
 _RETRY_SECONDS = 1.0
 _RETRY_LIMIT_SECONDS = 15.0
 
-_REACHED_BY = "cannot be reached: see that it runs and that TIMBRE_RAY_ADDRESS names its head"
-
 
 class RayRunner:
     """Workers as Ray jobs, each with the resources that its kind of job asks for.
@@ -152,7 +150,7 @@ class RayRunner:
             self._retry_seconds = min(2 * self._retry_seconds, _RETRY_LIMIT_SECONDS)
 
     def _unreachable(self) -> str:
-        return f"The Ray cluster {_REACHED_BY}"
+        return "The Ray cluster cannot be reached: see that it runs and that TIMBRE_RAY_ADDRESS names its head"
 
     def _refused(self, answer: httpx.Response) -> str:
         return f"The Ray cluster refuses the job (HTTP {answer.status_code}): the log of the service says why"

@@ -18,6 +18,8 @@ export const en = {
   },
   /** What stands in place of the server's sentence, by its reason: nothing, where that is in this language already. */
   reasons: {} as Reasons,
+  /** What a job says of its progress. */
+  doing: (message: string): string => message,
   jobInTheWay: "See the job",
   app: {
     name: "Timbre",
@@ -101,6 +103,7 @@ export const en = {
     best: "Best checkpoint",
     sampleOf: (name: string) => `latest sample of ${name}`,
     earlier: "Earlier run",
+    earlierRuns: (count: number) => `Earlier runs: ${count}`,
     name: "Name",
     nameHint: "Letters, digits, dots, hyphens and underscores.",
     nameWrong: "Use only letters without accents, digits, dots, hyphens and underscores.",
@@ -395,9 +398,10 @@ export const en = {
     count: (count: string) => `Votes so far: ${count}. How they stand shows once you have voted.`,
     none: "No votes on these two so far: yours is the first.",
     stands: (share: string, name: string, interval: string, count: string) =>
-      `${share} of the votes for one of them prefer ${name}. ${interval}. Votes: ${count}.`,
+      `Of the votes for one of them, ${share} prefer ${name}. ${interval}. Votes: ${count}.`,
     noVotes: "No votes on these two yet.",
     onlyTies: (count: number) => `${count === 1 ? "1 vote" : `${count} votes`}, none for either.`,
+    someOf: (some: string, all: string) => `${some} of ${all}`,
     preferred: (name: string) => `prefer ${name}`,
     interval: (low: string, high: string) => `95% confidence interval: ${low} to ${high}`,
     better: (name: string) => `${name} is preferred: the interval leaves out an even split.`,

@@ -1,4 +1,5 @@
 import type { Messages } from "./en";
+import { PORTUGUESE as PROGRESS, translated } from "./progress";
 import { PORTUGUESE } from "./reasons";
 
 /** Tudo o que a página diz, em português do Brasil. */
@@ -18,6 +19,7 @@ export const pt: Messages = {
     range: (low, high) => `Deve ser um número de ${low} a ${high}.`,
   },
   reasons: PORTUGUESE,
+  doing: (message) => translated(message, PROGRESS),
   jobInTheWay: "Ver a tarefa",
   app: {
     name: "Timbre",
@@ -100,6 +102,7 @@ export const pt: Messages = {
     best: "Melhor checkpoint",
     sampleOf: (name) => `amostra mais recente de ${name}`,
     earlier: "Treino anterior",
+    earlierRuns: (count) => `Treinos anteriores: ${count}`,
     name: "Nome",
     nameHint: "Letras, algarismos, pontos, hifens e sublinhados.",
     nameWrong: "Use apenas letras sem acento, algarismos, pontos, hifens e sublinhados.",
@@ -402,9 +405,10 @@ export const pt: Messages = {
     count: (count) => `Votos até agora: ${count}. O resultado aparece depois do seu voto.`,
     none: "Ainda não há votos para estes dois: o seu é o primeiro.",
     stands: (share, name, interval, count) =>
-      `${share} dos votos por um dos dois preferem ${name}. ${interval}. Votos: ${count}.`,
+      `Dos votos por um dos dois, ${share} preferem ${name}. ${interval}. Votos: ${count}.`,
     noVotes: "Ainda não há votos para estes dois.",
     onlyTies: (count) => `${count === 1 ? "1 voto" : `${count} votos`}, nenhum para um dos dois.`,
+    someOf: (some, all) => `${some} de ${all}`,
     preferred: (name) => `preferem ${name}`,
     interval: (low, high) => `Intervalo de confiança de 95 %: ${low} a ${high}`,
     better: (name) => `${name} é preferido: o intervalo exclui o empate.`,

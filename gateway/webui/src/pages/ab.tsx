@@ -6,7 +6,7 @@ import { api, ask, fetchOk } from "../api/client";
 import { checkpoints as checkpointsQuery, votes as votesQuery } from "../api/queries";
 import type { Comparison, Votes } from "../api/schema";
 import type { WaveHandle } from "../audio/waveform";
-import { useSpoken } from "../i18n";
+import { type Format, useSpoken } from "../i18n";
 import { checkpointName, modelOf } from "../names";
 import { Badge, Button, Card, Empty, ErrorNote, Field, Page, Skeleton } from "../ui/basics";
 import { CheckpointSelect } from "../ui/checkpoint-select";
@@ -250,7 +250,7 @@ function Standing({ trial, names, hidden }: { trial: Trial; names: Record<Side, 
       : votes.preference === null
         ? t.ab.onlyTies(total)
         : t.ab.stands(
-            percent(votes.preference),
+            shareOf(votes, t, f),
             names.finetuned,
             t.ab.interval(percent(votes.low), percent(votes.high)),
             f.number(total),
@@ -322,6 +322,15 @@ function Tally({ checkpoint, against }: { checkpoint: string; against: string })
   );
 }
 
+/** A share of few votes is no percentage: one of one would look as sure as a hundred of a hundred. */
+const FEW_VOTES = 20;
+
+function shareOf(votes: Votes, t: Messages, f: Format): string {
+  const either = votes.base + votes.finetuned;
+  if (either < FEW_VOTES) return t.ab.someOf(f.number(votes.finetuned), f.number(either));
+  return f.percent(100 * (votes.preference ?? 0));
+}
+
 /** The share of the votes with its interval, against the middle where neither is preferred. */
 function Interval({ votes, names }: { votes: Votes; names: [string, string] }) {
   const { t, f } = useSpoken();
@@ -332,7 +341,7 @@ function Interval({ votes, names }: { votes: Votes; names: [string, string] }) {
   return (
     <div className="stack">
       <p>
-        <strong className="ab-share">{percent(votes.preference)}</strong> {t.ab.preferred(names[1])}
+        <strong className="ab-share">{shareOf(votes, t, f)}</strong> {t.ab.preferred(names[1])}
       </p>
       <div className="interval" role="img" aria-label={t.ab.interval(percent(votes.low), percent(votes.high))}>
         <div className="interval-span" style={{ left: `${100 * votes.low}%`, width: `${100 * (votes.high - votes.low)}%` }} />

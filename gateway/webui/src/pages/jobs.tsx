@@ -82,12 +82,12 @@ function AllJobs() {
                         <>
                           <Progress value={one.progress} label={`${t.jobs.kinds(one.kind)} ${bareName(one.subject)}`} />
                           <span className="small muted">
-                            {f.percent(one.progress)} {one.message}
+                            {f.percent(one.progress)} {t.doing(one.message)}
                           </span>
                         </>
                       ) : (
                         <span className={one.error ? "small hint bad" : "small muted"}>
-                          {one.error ? <Said error={failureOf(one)} /> : one.message}
+                          {one.error ? <Said error={failureOf(one)} /> : t.doing(one.message)}
                         </span>
                       )}
                     </td>

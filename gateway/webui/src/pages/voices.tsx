@@ -28,7 +28,16 @@ export function Voices() {
     </Button>
   );
   const pending = sets.isLoading || models.isLoading;
-  const pairs = pending ? [] : paired(sets.data?.datasets ?? [], models.data?.voices ?? []);
+  const [pairs, earlier] = pending ? [[], []] : paired(sets.data?.datasets ?? [], models.data?.voices ?? []);
+  const cards = (some: Pair[]) => (
+    <ul className={some.length === 1 ? "grid cards alone" : "grid cards"}>
+      {some.map(({ dataset, voice }) => (
+        <li key={`${dataset?.folder}|${voice?.name}`}>
+          <VoiceCard dataset={dataset} voice={voice} running={work.data?.jobs.find((one) => isAbout(one, dataset, voice))} />
+        </li>
+      ))}
+    </ul>
+  );
   return (
     <Page title={t.places.voices} lead={t.voices.lead} actions={pairs.length > 0 && begin}>
       <ErrorNote error={sets.error} again={() => sets.refetch()} />
@@ -52,13 +61,13 @@ export function Voices() {
           </ol>
         </div>
       )}
-      <ul className={pairs.length === 1 ? "grid cards alone" : "grid cards"}>
-        {pairs.map(({ dataset, voice }) => (
-          <li key={`${dataset?.folder}|${voice?.name}`}>
-            <VoiceCard dataset={dataset} voice={voice} running={work.data?.jobs.find((one) => isAbout(one, dataset, voice))} />
-          </li>
-        ))}
-      </ul>
+      {cards(pairs)}
+      {earlier.length > 0 && (
+        <details className="earlier">
+          <summary>{t.voices.earlierRuns(earlier.length)}</summary>
+          {cards(earlier)}
+        </details>
+      )}
       <NewDataset open={asking} close={() => setAsking(false)} />
     </Page>
   );
@@ -69,14 +78,16 @@ interface Pair {
   voice: Voice | undefined;
 }
 
-/** Each model beside the dataset it was trained on; datasets without one, and models whose dataset is gone, by themselves. */
-function paired(sets: Dataset[], models: Voice[]): Pair[] {
-  const used = new Set(models.map((one) => one.dataset_folder));
-  const last = [...models].sort((a, b) => Number(isAside(a.name)) - Number(isAside(b.name)));
-  return [
-    ...last.map((voice) => ({ voice, dataset: sets.find((one) => one.folder === voice.dataset_folder) })),
-    ...sets.filter((one) => !used.has(one.folder)).map((dataset) => ({ dataset, voice: undefined })),
-  ];
+/**
+ * Each model beside the dataset it was trained on; datasets without one, and models whose dataset is gone, by themselves.
+ * Second come the models that were put aside when others of their names were begun anew.
+ */
+function paired(sets: Dataset[], models: Voice[]): [Pair[], Pair[]] {
+  const beside = (voice: Voice) => ({ voice, dataset: sets.find((one) => one.folder === voice.dataset_folder) });
+  const present = models.filter((one) => !isAside(one.name));
+  const used = new Set(present.map((one) => one.dataset_folder));
+  const alone = sets.filter((one) => !used.has(one.folder)).map((dataset) => ({ dataset, voice: undefined }));
+  return [[...present.map(beside), ...alone], models.filter((one) => isAside(one.name)).map(beside)];
 }
 
 function isAbout(job: Job, dataset: Dataset | undefined, voice: Voice | undefined): boolean {

@@ -65,7 +65,7 @@ export function JobLine({ job }: { job: Job }) {
         {isActive(job) && <CancelButton job={job} />}
       </div>
       {isActive(job) && <Progress value={job.progress} label={t.jobs.kinds(job.kind)} />}
-      {isActive(job) && job.message && <p className="small muted truncate">{job.message}</p>}
+      {isActive(job) && job.message && <p className="small muted truncate">{t.doing(job.message)}</p>}
       <ErrorNote error={failureOf(job)} />
     </div>
   );

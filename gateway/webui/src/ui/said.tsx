@@ -1,6 +1,7 @@
 import { Problem } from "../api/client";
 import type { Job } from "../api/schema";
 import { useSpoken } from "../i18n";
+import type { Messages } from "../i18n/en";
 
 /**
  * What went wrong, in the page's language where the reason is known; the server's own sentence stays below it, since it
@@ -8,18 +9,25 @@ import { useSpoken } from "../i18n";
  */
 export function Said({ error }: { error: unknown }) {
   const { t } = useSpoken();
-  if (error instanceof TypeError) return t.common.unreachable;
-  const sentence = error instanceof Error ? error.message : String(error);
-  const known = error instanceof Problem ? t.reasons[error.reason] : undefined;
-  if (!known) return sentence;
+  const known = inWords(error, t);
+  const sentence = error instanceof Problem ? error.message : known;
   return (
     <>
       {known}
-      <span className="server-sentence" lang="en">
-        {sentence}
-      </span>
+      {sentence !== known && (
+        <span className="server-sentence" lang="en">
+          {sentence}
+        </span>
+      )}
     </>
   );
+}
+
+/** The same without the server's sentence, for where there is room for one only. */
+export function inWords(error: unknown, t: Messages): string {
+  if (error instanceof TypeError) return t.common.unreachable;
+  if (error instanceof Problem) return t.reasons[error.reason] ?? error.message;
+  return error instanceof Error ? error.message : String(error);
 }
 
 /** Why a job failed, as an answer of the server would say it; null when it did not. */

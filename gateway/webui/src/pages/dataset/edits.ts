@@ -4,6 +4,7 @@ import { api, ask, Problem, unreachable } from "../../api/client";
 import { keys, partial, segments as segmentsQuery } from "../../api/queries";
 import type { Segment, SegmentChanged } from "../../api/schema";
 import { useSpoken } from "../../i18n";
+import { inWords } from "../../ui/said";
 import { toast } from "../../ui/toasts";
 
 const RETRY_MILLISECONDS = 2000;
@@ -91,7 +92,7 @@ export function useEdits(folder: string): Edits {
             return;
           }
           replace(id, (now) => ({ ...before, revision: now.revision }));
-          toast(error instanceof Problem ? error.message : t.common.unreachable, { bad: true });
+          toast(inWords(error, t), { bad: true });
           return;
         }
       }
@@ -144,7 +145,7 @@ export function useEdits(folder: string): Edits {
       try {
         await ask(api.POST("/training/dataset/segments/batch", { params: { query: { folder } }, body: { ids, excluded } }));
       } catch (error) {
-        toast(error instanceof Problem ? error.message : t.common.unreachable, { bad: true });
+        toast(inWords(error, t), { bad: true });
       }
       client.invalidateQueries({ queryKey: keyed.current });
       client.invalidateQueries({ queryKey: keys.datasets });

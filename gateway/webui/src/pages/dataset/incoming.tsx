@@ -191,7 +191,7 @@ function DownloadRow({ job, dismiss }: { job: Job; dismiss: () => void }) {
         </div>
         {job.state === "running" && <Progress value={job.progress} label={t.add.progressOf(name)} />}
         <p className={job.error ? "small hint bad" : "small muted"} role={job.error ? "alert" : undefined}>
-          {job.error ? <Said error={failureOf(job)} /> : job.message}
+          {job.error ? <Said error={failureOf(job)} /> : t.doing(job.message)}
           {job.state === "running" && ` · ${f.percent(job.progress)}`}
         </p>
         <ErrorNote error={pause.error ?? again.error} />

@@ -10,6 +10,7 @@ import { useSpoken } from "../../i18n";
 import { bareName, NAME_PATTERN } from "../../names";
 import { Button, Card, ErrorNote, Field, Figure, Knob, Note } from "../../ui/basics";
 import { useParameters } from "../../ui/parameters";
+import { Said } from "../../ui/said";
 import { useSettled, useStored } from "../../ui/stored";
 
 const LANGUAGES = ["pt", "en", "es", "fr", "de", "it"] as const;
@@ -218,7 +219,14 @@ function EstimateOf({ body }: { body: TrainingRequest }) {
   const settled = useSettled(body, 250);
   const { data, error } = useQuery({ ...estimateQuery(settled), placeholderData: keepPreviousData });
   // the gateway's sentence says what stands in the way of this training, before it is asked for
-  if (error) return error instanceof Problem ? <Note kind="warn">{error.message}</Note> : <ErrorNote error={error} />;
+  if (error instanceof Problem) {
+    return (
+      <Note kind="warn">
+        <Said error={error} />
+      </Note>
+    );
+  }
+  if (error) return <ErrorNote error={error} />;
   if (!data) return null;
   return (
     <div className="estimate" aria-live="polite">
