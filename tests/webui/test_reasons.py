@@ -14,6 +14,7 @@ from playwright.sync_api import expect
 from gateway.errors import HTTP_STATUS, RATE_LIMITED, TOO_LARGE
 from services.dataset import fetch
 from services.runtime.errors import TimbreError, _upper_snake
+from services.runtime.jobs.queue import WORKER_LOST
 from tests.webui.conftest import Open
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +67,7 @@ def sendable() -> set[str]:
     modules = list(trees())
     statuses = {code.name for code in HTTP_STATUS if code is not grpc.StatusCode.OK}
     sites = {reason for _, reason, _ in fetch._KNOWN}
-    return (classes_of(modules) | written_in(modules) | sites | statuses | {TOO_LARGE, RATE_LIMITED}) - OTHERWISE
+    return (classes_of(modules) | written_in(modules) | sites | statuses | {TOO_LARGE, RATE_LIMITED, WORKER_LOST}) - OTHERWISE
 
 
 def table() -> dict[str, str]:

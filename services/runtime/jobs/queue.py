@@ -45,6 +45,10 @@ _QUEUE_LOCK = 7_461_063
 _REPEATED_WITHIN_SECONDS = 24 * 3600
 
 
+# The reason of a job that failed because its workers died.
+WORKER_LOST = "WORKER_LOST"
+
+
 class JobNotFound(NotFound):
     """There is no job with this id."""
 
@@ -308,6 +312,7 @@ class JobQueue:
         elif crashes >= max_crashes:
             error = f"{reason} {crashes} times in a row without making progress: read the log, mend the cause, start it again."
             changes = {"state": JobState.FAILED, "crashes": crashes, "error": error, "ended_at": time.time()}
+            changes["result"] = {REASON: WORKER_LOST}
             text = error
         changes |= {"lease": "", "pid": None, "remaining_seconds": None}
         with writing(self._engine) as connection:

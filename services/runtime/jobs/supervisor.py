@@ -157,7 +157,8 @@ class Supervisor:
             error = f"{reason}: given up after {limit:g} seconds."
             await self._runner.kill(job)
             await asyncio.to_thread(self._queue.report, job.id, job.lease, {}, lines=[(time.time(), error)])
-            await asyncio.to_thread(self._queue.finish, job.id, job.lease, JobState.FAILED, error=error)
+            known = "CLUSTER_UNAVAILABLE"  # nowhere else does a worker wait for a process
+            await asyncio.to_thread(self._queue.finish, job.id, job.lease, JobState.FAILED, error=error, reason=known)
             return
         changes: dict[str, str] = {}
         # Some seconds pass between any submission and its start: nobody has to read of those.

@@ -70,6 +70,7 @@ async def test_by_policy_a_job_waits_for_so_long(settings: JobSettings) -> None:
     assert ended.state is JobState.FAILED
     assert ended.error.startswith("The Ray cluster cannot be reached")
     assert ended.error.endswith("given up after 1 seconds.")
+    assert ended.reason == "CLUSTER_UNAVAILABLE"
 
 
 def test_resources_are_of_the_kind_or_its_service_or_one_core() -> None:

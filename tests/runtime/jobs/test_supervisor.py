@@ -176,7 +176,7 @@ async def test_shutdown_gives_the_job_back_and_leaves_no_process(
         ("t.refuse", "The well is dry: bring water.", "FAILED_PRECONDITION"),
         ("t.break", "The job failed unexpectedly (ValueError): the log of the service says where.", "INTERNAL"),
         ("t.full", "A disk of this machine is full; free some space and try again.", "DISK_FULL"),
-        ("t.crash", "times in a row without making progress", ""),
+        ("t.crash", "times in a row without making progress", "WORKER_LOST"),
     ],
 )
 async def test_failures_are_sentences(

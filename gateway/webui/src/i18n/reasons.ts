@@ -152,4 +152,5 @@ export const PORTUGUESE: Reasons = {
   JOB_NOT_FOUND: "Esta tarefa não existe: veja a lista de todas.",
   JOB_ACTIVE: "Outra tarefa trabalha nisto: espere que termine ou pare-a.",
   JOB_ENDED: "A tarefa já terminou.",
+  WORKER_LOST: "O processo da tarefa morreu várias vezes seguidas: leia o registro, corrija a causa e comece de novo.",
 };
