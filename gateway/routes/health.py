@@ -41,8 +41,9 @@ async def readyz(services: Services) -> Response:
     missing = [name for name, state in found.items() if state != "serving"]
     if not missing:
         return reply(Readiness(services=found))
-    which = " and ".join(missing)
-    detail = f"Not ready: the {which} service does not answer yet, or loads its model; if that lasts, see its log."
+    which = " and ".join([", ".join(missing[:-1]), missing[-1]] if missing[1:] else missing)
+    does = "services do" if missing[1:] else "service does"
+    detail = f"Not ready: the {which} {does} not answer yet, or a model is being loaded; if that lasts, see the log."
     headers = {"Retry-After": "1"}
     return Failure(503, detail, "UNAVAILABLE", extra={"services": found}, headers=headers).response()
 

@@ -301,5 +301,8 @@ async def test_readiness(start_stack: Any) -> None:
         await stack.servers["inference"].stop(None)
         answer = await stack.client.get("/readyz")
         assert answer.status_code == 503
-        assert "trainer and inference" in answer.json()["detail"]
+        assert "the trainer and inference services do not answer" in answer.json()["detail"]
         assert answer.json()["services"] == {"dataset": "serving", "trainer": "not serving", "inference": "unreachable"}
+        await stack.servers["dataset"].stop(None)
+        answer = await stack.client.get("/readyz")
+        assert "the dataset, trainer and inference services do not answer" in answer.json()["detail"]
