@@ -32,7 +32,7 @@ RUN /tools/bin/hatchling build -t wheel -d dist \
 FROM ${BASE}
 RUN install -d -o 10001 -g 10001 /data /cache
 COPY --from=build /opt/timbre /opt/timbre
-ENV PATH=/opt/timbre/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp TIMBRE_DATA_DIR=/data TIMBRE_CACHE_DIR=/cache
+ENV PATH=/opt/timbre/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp USER=timbre TIMBRE_DATA_DIR=/data TIMBRE_CACHE_DIR=/cache
 WORKDIR /data
 USER 10001:10001
 EXPOSE 8000

@@ -30,7 +30,7 @@ FROM ${BASE}
 RUN ln -s /opt/timbre/bin/ray /usr/local/bin/ray \
     && install -d -o 10001 -g 10001 /data /cache
 COPY --from=build /opt/timbre /opt/timbre
-ENV PATH=/opt/timbre/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp TIMBRE_DATA_DIR=/data TIMBRE_CACHE_DIR=/cache
+ENV PATH=/opt/timbre/bin:$PATH PYTHONUNBUFFERED=1 HOME=/tmp USER=timbre TIMBRE_DATA_DIR=/data TIMBRE_CACHE_DIR=/cache
 WORKDIR /data
 USER 10001:10001
 CMD ["ray", "--help"]

@@ -52,6 +52,22 @@ def test_an_image_runs_as_nobody_in_particular(image: str) -> None:
     assert "pip install" not in final
 
 
+@pytest.mark.parametrize(
+    ("image", "module"),
+    {"dataset": "whisper", "trainer": "services.trainer.finetune", "inference": "services.xtts.tiny", "ray": "ray"}.items(),
+)
+def test_what_is_heavy_loads_for_a_user_without_a_name(image: str, module: str) -> None:
+    """torch, for one, asks who the user is, and 10001 is in no list of users."""
+    nobody = ["unshare", "--user", "--map-user=10001", "--map-group=10001", sys.executable, "-c"]
+    if subprocess.run([*nobody, "pass"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may not make a namespace of users")
+    (line,) = re.findall(r"^ENV (.+)$", DOCKERFILES[image].read_text(), re.M)
+    environment = dict(row.split("=", 1) for row in line.split()) | {"PATH": os.defpath}
+    code = f"import {module}, sys; 'torch' in sys.modules and __import__('torch._dynamo')"
+    done = subprocess.run([*nobody, code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("image", IMAGES)
 def test_an_image_installs_what_its_programs_import(image: str) -> None:
     installed = closure(group_of(image)) | ELSEWHERE.get(image, set())
