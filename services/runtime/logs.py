@@ -59,5 +59,6 @@ def set_up_logging(settings: RuntimeSettings) -> None:
     handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else _TextFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.getLogger("timbre.audit").setLevel(logging.INFO)  # whatever else is not wanted
-    for chatty in ("alembic", "urllib3", "httpx", "httpcore"):
+    for chatty in ("alembic", "httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings show whole addresses: some are signed

@@ -38,7 +38,7 @@ from services.trainer.saving import (
     write_state_now_and_then,
 )
 from services.trainer.state import draws_of_batch, order_of_epoch
-from services.trainer.training import Training, gpu_memory
+from services.trainer.training import LossDiverged, Training, gpu_memory
 from services.voices.checkpoints import Run, checkpoint_key, output_folder, write_run
 from services.xtts.base import fingerprint
 from services.xtts.build import read_config
@@ -57,15 +57,6 @@ _NARROW = 256
 
 class NothingToTrainOn(FailedPrecondition):
     """No clip of the dataset is fit for training."""
-
-
-class LossDiverged(FailedPrecondition):
-    """The loss is no longer a number."""
-
-    def __init__(self, step: int, learning_rate: float) -> None:
-        super().__init__(
-            f"The loss is no longer a number at step {step}: start again with a learning_rate below {learning_rate:g}."
-        )
 
 
 def finetune(

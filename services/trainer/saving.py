@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ from services.trainer.evaluate import held_out_loss
 from services.trainer.resume import keep_state
 from services.trainer.snapshot import make_checkpoint
 from services.trainer.state import TrainingState, save_state
-from services.trainer.training import Training
+from services.trainer.training import LossDiverged, Training
 from services.voices.checkpoints import checkpoint_key, events_key, prune, write_run
 from services.voices.selection import promoted_epoch
 from services.xtts.base import fingerprint
@@ -34,6 +35,8 @@ def write_checkpoint(training: Training) -> None:
     if training.held_out:
         mel_stats = training.model.mel_stats
         measured = held_out_loss(gpt, training.held_out, mel_stats, options.batch_size, device)
+        if not math.isfinite(measured):
+            raise LossDiverged(training.position.step, options.learning_rate)
         scores["held_out_loss"] = measured
         training.record(eval_loss=measured)
     checkpoint = make_checkpoint(

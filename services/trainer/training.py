@@ -14,6 +14,7 @@ from torch.utils.tensorboard import SummaryWriter
 from TTS.tts.layers.xtts.gpt import GPT
 from TTS.tts.models.xtts import Xtts
 
+from services.runtime.errors import FailedPrecondition
 from services.runtime.store import ObjectStore
 from services.trainer.features import Example
 from services.trainer.options import TrainOptions
@@ -22,6 +23,15 @@ from services.voices.checkpoints import Run
 
 if TYPE_CHECKING:
     from services.runtime.jobs.context import JobContext
+
+
+class LossDiverged(FailedPrecondition):
+    """The loss is no longer a number."""
+
+    def __init__(self, step: int, learning_rate: float) -> None:
+        super().__init__(
+            f"The loss is no longer a number at step {step}: start again with a learning_rate below {learning_rate:g}."
+        )
 
 
 @dataclass

@@ -162,7 +162,8 @@ def test_a_pod_outlives_its_drain(objects: tuple[Object, ...]) -> None:
     for name in SETTINGS:
         given, fields = environment(objects, name), settings_of(name).model_fields
         drain = float(given.get("TIMBRE_DRAIN_GRACE_SECONDS", fields["drain_grace_seconds"].default))
-        stop = fields["stop_grace_seconds"].default if "stop_grace_seconds" in fields else 0
+        usual = fields["stop_grace_seconds"].default if "stop_grace_seconds" in fields else 0
+        stop = float(given.get("TIMBRE_STOP_GRACE_SECONDS", usual))
         pod = pods(objects)[name]["spec"]
         pause = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
         assert pod["terminationGracePeriodSeconds"] > pause + drain + stop, name

@@ -19,9 +19,10 @@ from services.runtime.jobs.context import JobContext, JobReleased, JobStopped
 from services.runtime.store import ObjectStore
 from services.trainer import finetune as module
 from services.trainer.clips import Clip
-from services.trainer.finetune import LossDiverged, NothingToTrainOn, finetune
+from services.trainer.finetune import NothingToTrainOn, finetune
 from services.trainer.options import TrainOptions
 from services.trainer.state import StateMisfit
+from services.trainer.training import LossDiverged, Training
 from services.voices.checkpoints import checkpoint_key, list_checkpoints, read_run
 from services.voices.selection import promote, standings
 from services.xtts.checkpoint import Checkpoint, load_checkpoint
@@ -259,3 +260,20 @@ def test_nothing_to_train_on_is_an_error_that_says_why(train: Train, make_job: M
 def test_a_loss_that_is_no_number_ends_the_run(train: Train, make_job: MakeJob) -> None:
     with pytest.raises(LossDiverged, match="start again with a learning_rate below 1"):
         train(make_job(), TrainOptions(epochs=50, batch_size=4, learning_rate=1.0, max_gradient_norm=1e30, save_every=50))
+
+
+def test_a_held_out_loss_that_is_no_number_ends_it_too(
+    train: Train, make_job: MakeJob, store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = module._train_batch
+
+    def step_too_far(training: Training, *arguments: Any) -> dict[str, float]:
+        figures = original(training, *arguments)
+        with torch.no_grad():
+            next(training.gpt.parameters()).fill_(torch.nan)
+        return figures
+
+    monkeypatch.setattr(module, "_train_batch", step_too_far)
+    with pytest.raises(LossDiverged, match="no longer a number at step 1:"):
+        train(make_job(), TrainOptions(epochs=1, batch_size=16, save_every=1))
+    assert list_checkpoints(store, "voice") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from services.runtime.database import patiently
+from services.runtime.database import is_away, patiently
 from services.runtime.jobs.model import Job
 from services.runtime.jobs.queue import JobQueue, LeaseLost
 
@@ -96,15 +97,23 @@ class JobContext:
             self._changes |= changes
 
     def log(self, line: str) -> None:
-        """Adds a line to the job's log, which its users read: no host paths, no secrets."""
+        """Adds a line to the job's log, which its users read: no host paths, no secrets.
+
+        What no database takes (NUL, and halves of characters from the names of files) becomes a question mark.
+        """
+        line = line.encode(errors="replace").decode().replace("\0", "?")
         with self._lock:
             self._lines.append((time.time(), line))
 
     def record(self, step: int, **values: float) -> None:
-        """Adds a point to each of the named series, such as `record(120, loss=0.7, learning_rate=1e-4)`."""
+        """Adds a point to each of the named series, such as `record(120, loss=0.7, learning_rate=1e-4)`.
+
+        What is infinite or no number is left out: no plot shows it, and SQLite takes it for nothing.
+        """
         now = time.time()
+        points = [(name, step, float(value), now) for name, value in values.items() if math.isfinite(value)]
         with self._lock:
-            self._points.extend((name, step, float(value), now) for name, value in values.items())
+            self._points += points
 
     def check_stop(self) -> None:
         """Call this between units of work.
@@ -159,7 +168,9 @@ class JobContext:
                 self._changes, self._lines, self._points = {}, [], []
             try:
                 self.stop_requested |= self._queue.report(self.id, self.lease, changes, lines=lines, points=points)
-            except sa.exc.DBAPIError:
+            except sa.exc.SQLAlchemyError as error:
+                if not is_away(error):
+                    raise  # it would be refused the next time, too, and whatever came after it
                 with self._lock:  # not written: keep it for the next time
                     self._changes = changes | self._changes
                     self._lines[:0], self._points[:0] = lines, points
@@ -187,5 +198,5 @@ class JobContext:
         except LeaseLost:
             # Another worker has the job: not one more byte may be written from here.
             os._exit(75)
-        except sa.exc.DBAPIError:
-            logger.warning("the database cannot be reached; trying again", exc_info=True)
+        except sa.exc.SQLAlchemyError as error:
+            logger.warning("the database %s", "is away; trying again" if is_away(error) else "refused a report", exc_info=True)

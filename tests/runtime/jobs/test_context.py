@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from services.dataset.units import Units
 from services.runtime.jobs import Job, JobContext, JobQueue, JobReleased
 from services.runtime.jobs import context as module
+from services.runtime.jobs.queue import JobNotFound
 from services.runtime.store import open_store
 
 
@@ -76,3 +77,35 @@ def test_a_worker_in_doubt_waits_for_the_database(
     threading.Timer(0.3, away.clear).start()
     context.check_stop()
     assert not away.is_set()
+
+
+def test_what_no_database_takes_stops_no_heartbeat(queue: JobQueue, job: Job, tmp_path: Path) -> None:
+    context = JobContext(queue, job, tmp_path)
+    context.record(3, loss=0.5, eval_loss=float("nan"), rate=float("inf"))
+    context.log("voz\0\udce9.wav: left out")
+    context.flush()
+    assert [(point.name, point.value) for point in queue.series(job.id)] == [("loss", 0.5)]
+    assert [line.text for line in queue.log_lines(job.id)] == ["voz??.wav: left out"]
+
+
+def test_a_report_that_is_refused_is_not_sent_for_ever(
+    queue: JobQueue, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_named: object) -> bool:
+        raise sa.exc.IntegrityError("INSERT", {}, ValueError("NOT NULL"))
+
+    context = JobContext(queue, job, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(queue, "report", refuse)
+        context.log("refused")
+        context._report()  # what the heartbeat does: it outlasts this
+    context.log("taken")
+    context.flush()
+    assert [line.text for line in queue.log_lines(job.id)] == ["taken"]
+
+
+def test_names_that_no_job_can_have_are_of_none(queue: JobQueue) -> None:
+    with pytest.raises(JobNotFound):
+        queue.get("job_\0")
+    assert queue.find(subject="a\0") == []
+    assert queue.count(kind="\0") == 0
