@@ -87,7 +87,7 @@ class RayRunner:
             return ALIVE if job.pid is not None else Sighting(WorkerState.WAITING, self._unreachable())
         if answer.status_code == httpx.codes.NOT_FOUND:
             return Sighting(WorkerState.GONE, "The Ray cluster knows nothing of the worker any more")
-        if answer.is_error:
+        if answer.is_error or not answer.headers.get("content-type", "").startswith("application/json"):  # another server
             return ALIVE if job.pid is not None else Sighting(WorkerState.WAITING, self._refused(answer))
         return self._sighting(job, answer.json())
 

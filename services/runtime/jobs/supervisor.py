@@ -117,7 +117,7 @@ class Supervisor:
     async def _look_after(self, job: Job) -> None:
         quiet = self._quiet_seconds(job)
         seen = await self._runner.look(job, quiet)
-        if seen.state is not WorkerState.WAITING:
+        if seen.state in (WorkerState.ALIVE, WorkerState.GONE):  # one that waits is not asked about at every look
             self._waiting.pop(job.id, None)
         # A process that lives may take a while to import what it needs on a busy machine.
         patience = self._settings.heartbeat_timeout_seconds * (_START_PATIENCE if seen.state is WorkerState.STARTING else 1)

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,42 @@ async def test_without_its_cluster_a_job_waits_and_says_why(settings: JobSetting
     ]
     # The service has ended: what the cluster never got is anybody's again.
     assert (queue.get(job.id).state, queue.get(job.id).crashes) == (JobState.QUEUED, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "said"),
+    [
+        ("text/html", b"<html>Please sign in.</html>", "The Ray cluster refuses the job (HTTP 200)"),  # no cluster at all
+        ("application/json", b'{"status": "PENDING"}', "The Ray cluster has no room yet"),
+    ],
+)
+async def test_what_the_cluster_answers_is_told(settings: JobSettings, kind: str, body: bytes, said: str) -> None:
+    class Head(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Head) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings.ray_address = f"http://127.0.0.1:{server.server_port}"
+        queue = JobQueue(open_database(settings.database_url))
+        job = queue.submit("t.count", "x", {})
+        waiting = await supervise(settings, queue, job, lambda job: bool(job.message))
+        settings.runner_wait_seconds = 1
+        ended = await supervise(settings, queue, job, lambda job: job.ended)
+        server.shutdown()
+    assert waiting.message.startswith(said)
+    assert ended.error.startswith(said)
+    assert ended.error.endswith("given up after 1 seconds.")
 
 
 async def test_a_job_that_waits_can_be_stopped(settings: JobSettings) -> None:
