@@ -238,7 +238,7 @@ def _fetch(
                 _log_errors(url, errors)
                 raise Refused(event["reason"], event["sentence"])
         _log_errors(url, errors)
-    raise Refused("FAILED", "The download broke off for a reason that the log tells.")
+    raise Refused("FAILED", "The download broke off: the log of the service says why.")
 
 
 class _Watch:

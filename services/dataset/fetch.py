@@ -201,7 +201,10 @@ def too_long(limit: float) -> Refused:
     return Refused("TOO_LONG", f"The recording is longer than the {limit / 60:,.0f} minutes allowed.")
 
 
+_SENTENCE_CHARACTERS = 300
+
 _KNOWN = (
+    (r"looks truncated|incomplete youtube id", "INVALID_URL", "The address is cut off: copy the whole link."),
     (r"confirm your age|age.restricted|inappropriate for some", "AGE_RESTRICTED", "The site shows it to grown-ups only."),
     (r"not a bot|captcha", "SITE_REFUSED", "The site wants proof that a person asks; try again later."),
     (r"private video|members.only|requires? (payment|purchase)|log ?in|sign in", "LOGIN_NEEDED", "The site wants a login."),
@@ -237,7 +240,15 @@ def _explained(error: BaseException, address_refused: bool) -> dict[str, Any]:
     for pattern, reason, sentence in _KNOWN:
         if re.search(pattern, text):
             return {"reason": reason, "sentence": sentence}
-    return {"reason": "FAILED", "sentence": "The download failed for a reason that the log tells."}
+    return {"reason": "FAILED", "sentence": f"The download failed: {_in_short(causes[0])}"}
+
+
+def _in_short(error: BaseException) -> str:
+    """What yt-dlp says, without its colours, its advice on reports, and paths of this machine."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ")
+    text = re.split(r";\s*please report this issue|\s*\(caused by", text, flags=re.IGNORECASE)[0]
+    text = re.sub(r"(?<![\w:/.])/(?!/)\S+", "…", " ".join(text.split()))
+    return text if len(text) <= _SENTENCE_CHARACTERS else f"{text[:_SENTENCE_CHARACTERS]}…"
 
 
 def _explained_status(status: int) -> dict[str, Any]:

@@ -11,31 +11,8 @@ from services.runtime.errors import InvalidArgument, NotFound
 from services.runtime.store import ObjectStore
 from services.voices.checkpoints import BASE, find_checkpoint
 from services.voices.history import model_of
+from services.voices.names import ANY_VOICE, OWN_VOICE
 from services.voices.selection import current_checkpoint, standings
-
-ANY_VOICE = ("tts-1", "tts-1-hd", "gpt-4o-mini-tts")
-"""OpenAI's models, which programs have written into them: the voice that is asked for, or that was trained last."""
-
-OWN_VOICE = frozenset(
-    [
-        "",
-        "default",
-        "alloy",
-        "ash",
-        "ballad",
-        "cedar",
-        "coral",
-        "echo",
-        "fable",
-        "marin",
-        "nova",
-        "onyx",
-        "sage",
-        "shimmer",
-        "verse",
-    ]
-)
-"""What programs say for a voice when they know none of ours: OpenAI's own voices."""
 
 _NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,200}")
 

@@ -11,6 +11,7 @@ from services.dataset.layout import check_folder
 from services.dataset.requests import language_of
 from services.runtime.errors import InvalidArgument
 from services.runtime.keys import check_name
+from services.voices.names import RESERVED
 
 EPOCHS = (10, 1000)
 BATCH_SIZE = (1, 16)
@@ -28,7 +29,7 @@ def training_parameters(request: pb.StartTrainingRequest) -> dict[str, Any]:
     """Returns the parameters of a training job, defaults filled in.
 
     Raises:
-        InvalidArgument: A name is malformed, a value out of its range, or both `resume` and `overwrite` are set.
+        InvalidArgument: A name is malformed or reserved, a value out of its range, or both `resume` and `overwrite` are set.
     """
     if request.resume and request.overwrite:
         raise InvalidArgument(
@@ -41,7 +42,7 @@ def training_parameters(request: pb.StartTrainingRequest) -> dict[str, Any]:
     _check("batch_size", batch_size, BATCH_SIZE)
     _check("learning_rate", learning_rate, LEARNING_RATE)
     return {
-        "model_name": model_name_of(request.model_name),
+        "model_name": _new_name(request.model_name),
         "dataset_folder": check_folder(request.dataset_folder, field="dataset_folder"),
         "epochs": epochs,
         "batch_size": batch_size,
@@ -63,6 +64,13 @@ def model_name_of(name: str) -> str:
     if "/" in name or len(name) > _MAX_MODEL_NAME:
         problem = f"it must be at most {_MAX_MODEL_NAME} letters, digits, '.', '_' and '-'"
         raise InvalidArgument(f"model_name is {name[:80]!r}: {problem}.", fields={"model_name": problem})
+    return name
+
+
+def _new_name(name: str) -> str:
+    if model_name_of(name).lower() in RESERVED:
+        problem = "programs mean something else by it, so choose another name"
+        raise InvalidArgument(f"model_name is {name!r}: {problem}.", fields={"model_name": problem})
     return name
 
 

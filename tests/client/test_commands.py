@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import wave
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.client.conftest import Reply, Scripted
 from timbre.cli import app
+from timbre.client.transfer import whole_file
 from timbre.commands import session
 from timbre.commands.session import Session
 from timbre.commands.speech import write
@@ -122,11 +125,73 @@ def test_a_wav_is_whole_wherever_the_network_cuts_it(tmp_path: Path) -> None:
         assert wav.readframes(100) == samples
 
 
-def test_a_session_speaks_to_people_on_standard_error_beside_json(
-    scripted: Scripted, capsys: pytest.CaptureFixture[str]
+def test_beside_json_nothing_is_said_to_programs_but_errors(
+    scripted: Scripted, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from timbre import Client
 
     with Client(scripted.url) as client:
         Session(client, as_json=True).console.print("for people")
+        assert capsys.readouterr() == ("", "")
+        monkeypatch.setenv("FORCE_COLOR", "1")  # a terminal
+        Session(client, as_json=True).console.print("for people")
     assert capsys.readouterr() == ("", "for people\n")
+
+
+def test_what_other_commands_are_given_is_shown_in_one_piece(scripted: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), width=80, markup=False)
+    monkeypatch.setattr(session, "console", lambda **_: terminal)
+    scripted.replies = [Reply(200, {"jobs": [{**JOB, "id": "job_066108091c8ca581808368"}], "total": 1})]
+    run(scripted, "jobs")
+    assert isinstance(terminal.file, io.StringIO)
+    assert "job_066108091c8ca581808368" in terminal.file.getvalue()
+
+
+def test_a_pipe_and_a_device_are_written_to_and_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    with whole_file(tmp_path / "link") as file:
+        file.write(b"audio")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_bytes() == b"audio"
+    with whole_file(Path(os.devnull)) as file:
+        file.write(b"audio")
+    assert Path(os.devnull).is_char_device()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("say", "ol\udcff", "-o", "a.wav", "-c", "base"), "text holds bytes that are no UTF-8"),
+        (("say", "oi", "-o", "a.wav", "-c", "base", "--speed", "nan"), "speed is nan"),
+        (("segment", "a", "--min-duration", "inf"), "min_duration is inf"),
+        (("ab", "oi", "-c", "base"), "no trained voice to compare"),
+    ],
+)
+def test_what_cannot_be_sent_is_told_in_a_sentence(
+    scripted: Scripted, words: tuple[str, ...], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert sentence in run(scripted, *words, code=2).stderr.replace("\n", " ")
+    assert not scripted.asked
+
+
+def test_one_file_that_is_refused_keeps_no_archive_back(scripted: Scripted, tmp_path: Path) -> None:
+    for name in ("a.wav", "one.zip", "two.zip"):
+        (tmp_path / name).write_bytes(b"x")
+    refused = Reply(400, {"detail": "It is no audio.", "reason": "AUDIO_UNREADABLE"})
+    scripted.replies = [refused, refused, refused]
+    done = run(scripted, "upload", "a", *(str(tmp_path / name) for name in ("a.wav", "one.zip", "two.zip")), code=1)
+    assert len(scripted.asked) == 3
+    assert "two.zip: It is no audio." in done.stderr
+
+
+def test_of_a_job_that_failed_programs_get_all(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    from gateway.schemas.jobs import Job
+    from timbre import errors
+
+    job = Job.model_validate({**JOB, "error_reason": "NOTHING_DOWNLOADED"})
+    with pytest.raises(typer.Exit) as ended, session.session(scripted.url, None, as_json=True):
+        raise errors.JobFailed(job)
+    assert ended.value.exit_code == session.JOB_NOT_DONE
+    told = json.loads(capsys.readouterr().err)
+    assert (told["job"]["id"], told["job"]["error_reason"]) == ("job_1", "NOTHING_DOWNLOADED")

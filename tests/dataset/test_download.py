@@ -22,6 +22,7 @@ import soundfile as sf
 
 from services.dataset.addresses import InvalidUrl
 from services.dataset.download import DownloadFailed, DownloadOptions, DownloadStopped, download, source_name
+from services.dataset.fetch import _explained
 from services.runtime.keys import check_key
 from timbre.demo.speech import make_recording
 
@@ -426,3 +427,13 @@ def test_names_are_plain_stable_and_different() -> None:
         assert "/" not in name
         assert len(name) <= 80
     assert source_name(f"{urls[0].replace('example', 'EXAMPLE')}#part") == names[0]
+
+
+def test_what_is_not_known_is_told_as_yt_dlp_says_it() -> None:
+    from yt_dlp.utils import DownloadError
+
+    advice = "; please report this issue on  https://github.com/yt-dlp/yt-dlp/issues?q= , filling out the form (caused by X)"
+    told = _explained(DownloadError(f"\x1b[0;31mERROR:\x1b[0m [odd] abc: No number in /home/me/a.json{advice}"), False)
+    assert told == {"reason": "FAILED", "sentence": "The download failed: [odd] abc: No number in …"}
+    told = _explained(DownloadError("ERROR: [youtube:truncated_id] VIDEO_ID: Incomplete YouTube ID VIDEO_ID."), False)
+    assert told["reason"] == "INVALID_URL"

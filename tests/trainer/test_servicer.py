@@ -123,6 +123,7 @@ async def test_a_start_that_is_repeated_is_the_same_training(stub: Stub, store: 
         ({"model_name": ""}, "model_name"),
         ({"model_name": "a/b"}, "model_name"),
         ({"model_name": "../a"}, "model_name"),
+        *(({"model_name": name}, "model_name") for name in ("base", "Default", "alloy", "tts-1")),
         ({"dataset_folder": f"{FOLDER}/"}, "dataset_folder"),
         ({"model_name": "x" * 101}, "model_name"),
         ({"dataset_folder": "voice"}, "dataset_folder"),

@@ -29,7 +29,7 @@ from timbre.client.events import (
     follow_timeout,
     read_event,
 )
-from timbre.client.request import Request, errors_told, new_key, pause_before_retry
+from timbre.client.request import Request, errors_told, given, new_key, pause_before_retry
 from timbre.client.settings import Connection, connection_of
 from timbre.client.transfer import (
     CHECKPOINT_EXPORT_PATH,
@@ -206,10 +206,10 @@ class AsyncClient(Endpoints):
         Raises:
             ApiError: The server answered with an error.
             ConnectionFailed: No answer came, or it broke off.
+            InvalidValue: A number is none, or a text no Unicode.
         """
         body = {**speech_body(text, checkpoint, temperature, speed, language, speaker, seed), "format": "pcm"}
-        sent = {name: value for name, value in body.items() if value is not None}
-        async with self._opened("POST", STREAM_PATH, json=sent, timeout=SPEECH_TIMEOUT) as answer:
+        async with self._opened("POST", STREAM_PATH, json=given(body), timeout=SPEECH_TIMEOUT) as answer:
             async for piece in answer.aiter_bytes():
                 yield piece
 

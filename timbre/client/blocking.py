@@ -29,7 +29,7 @@ from timbre.client.events import (
     follow_timeout,
     read_event,
 )
-from timbre.client.request import Request, errors_told, new_key, pause_before_retry
+from timbre.client.request import Request, errors_told, given, new_key, pause_before_retry
 from timbre.client.settings import Connection, connection_of
 from timbre.client.transfer import (
     CHECKPOINT_EXPORT_PATH,
@@ -200,10 +200,10 @@ class Client(Endpoints):
         Raises:
             ApiError: The server answered with an error.
             ConnectionFailed: No answer came, or it broke off.
+            InvalidValue: A number is none, or a text no Unicode.
         """
         body = {**speech_body(text, checkpoint, temperature, speed, language, speaker, seed), "format": "pcm"}
-        sent = {name: value for name, value in body.items() if value is not None}
-        with self._opened("POST", STREAM_PATH, json=sent, timeout=SPEECH_TIMEOUT) as answer:
+        with self._opened("POST", STREAM_PATH, json=given(body), timeout=SPEECH_TIMEOUT) as answer:
             yield from answer.iter_bytes()
 
     # ── jobs ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 Error:
 ├── InvalidConnection       the URL, the token or the certificates that the client was given are none
+├── InvalidValue            a number that is none, or a text that is no Unicode
 ├── ConnectionFailed        no answer: the server is away, or the network
 ├── UnexpectedAnswer        what answered is not Timbre, or a much later one
 ├── JobEnded                a job that was waited for did not succeed
@@ -38,6 +39,10 @@ class Error(Exception):
 
 class InvalidConnection(Error, ValueError):
     """The URL, the token or the certificates that the client was given are none."""
+
+
+class InvalidValue(Error, ValueError):
+    """A value that no request can carry: a number that is none, or a text that is no Unicode."""
 
 
 class ConnectionFailed(Error):

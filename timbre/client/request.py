@@ -6,6 +6,7 @@ on a `Client` it returns the answer, on an `AsyncClient` something to await.
 
 from __future__ import annotations
 
+import math
 import random
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar,
 import httpx
 from pydantic import TypeAdapter, ValidationError
 
-from timbre.client.errors import ApiError, ConnectionFailed, RateLimited, Unavailable, UnexpectedAnswer
+from timbre.client.errors import ApiError, ConnectionFailed, InvalidValue, RateLimited, Unavailable, UnexpectedAnswer
 
 if TYPE_CHECKING:
     from timbre.client.aio import AsyncClient, AsyncJobHandle
@@ -71,9 +72,9 @@ class Request(Generic[T]):
 
     def arguments(self) -> dict[str, Any]:
         """Returns what httpx is called with."""
-        arguments: dict[str, Any] = {"params": _given(self.params)}
+        arguments: dict[str, Any] = {"params": given(self.params)}
         if self.json is not None:
-            arguments["json"] = _given(self.json)
+            arguments["json"] = given(self.json)
         if self.timeout_seconds is not None:
             arguments["timeout"] = self.timeout_seconds
         if self.headers:
@@ -194,7 +195,17 @@ def errors_told(url: httpx.URL) -> Iterator[None]:
         raise ConnectionFailed(f"The connection to Timbre at {url} broke ({error}): try again.") from error
 
 
-def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what is not None.
+
+    Raises:
+        InvalidValue: No request can carry one of them.
+    """
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InvalidValue(f"{name} is {value}: it must be a number.")
+        if isinstance(value, str) and not value.isascii() and value != value.encode(errors="replace").decode():
+            raise InvalidValue(f"{name} holds bytes that are no UTF-8: convert it first.")
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -104,7 +104,12 @@ def check_files(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[bytes]]:
-    """Opens a file for writing that is in its place only when the block has ended well."""
+    """Opens a file for writing that is in its place only when the block has ended well; a device or a pipe is written to."""
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        with path.open("wb") as special:
+            yield special
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.", suffix=".part")
     try:

@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timbre.commands.session import FAILED, AsJson, Folder, NoWait, Session, Token, Url, dataset, session, table
+from timbre.commands.session import (
+    FAILED,
+    JOB_NOT_DONE,
+    AsJson,
+    Folder,
+    NoWait,
+    Session,
+    Token,
+    Url,
+    dataset,
+    session,
+    table,
+    tell,
+)
 
 if TYPE_CHECKING:
     from gateway.schemas.jobs import Job
@@ -57,16 +70,10 @@ def upload(
     with session(url, token, as_json) as now:
         archives = [file for file in files if file.name.lower().endswith(_ARCHIVES)]
         recordings = [file for file in files if file not in archives]
-        if recordings:
-            _upload_recordings(now, dataset(folder), recordings)
-        for archive in archives:
-            from timbre.demo.show import bar
-
-            with bar(now.console, archive.name) as show:
-                handle = now.client.import_archive(
-                    dataset(folder), archive, language=language, progress=lambda done, total: show(done / (total or done))
-                )
-            now.follow(handle, "Import", wait=True, made=made_by)
+        codes = [_upload_recordings(now, dataset(folder), recordings)] if recordings else []
+        codes += [_upload_archive(now, dataset(folder), archive, language) for archive in archives]
+        if any(codes):
+            raise typer.Exit(max(codes))
 
 
 def segment(
@@ -101,12 +108,25 @@ def transcribe(
         now.follow(started, "Transcribe", wait=not no_wait, made=made_by)
 
 
-def _upload_recordings(now: Session, folder: str, files: list[Path]) -> None:
-    """Sends files one after the other; one that is refused does not keep the others.
+def _upload_archive(now: Session, folder: str, archive: Path, language: str) -> int:
+    """Sends an archive and waits for its import; returns an exit code, since one that is refused does not keep the others."""
+    from timbre import errors
+    from timbre.demo.show import bar
 
-    Raises:
-        typer.Exit: At least one was refused.
-    """
+    try:
+        with bar(now.console, archive.name) as show:
+            handle = now.client.import_archive(
+                folder, archive, language=language, progress=lambda done, total: show(done / (total or done or 1))
+            )
+        now.follow(handle, "Import", wait=True, made=made_by)
+    except (errors.BadRequest, errors.TooLarge, errors.JobFailed) as error:
+        tell(f"{archive.name}: {error}", now.as_json)
+        return JOB_NOT_DONE if isinstance(error, errors.JobFailed) else FAILED
+    return 0
+
+
+def _upload_recordings(now: Session, folder: str, files: list[Path]) -> int:
+    """Sends files one after the other, and returns an exit code, since one that is refused does not keep the others."""
     from gateway.schemas.dataset import Uploaded, UploadedFile
     from timbre import errors
     from timbre.demo.show import bar, minutes
@@ -118,11 +138,12 @@ def _upload_recordings(now: Session, folder: str, files: list[Path]) -> None:
                 sent = now.client.upload(folder, file, progress=lambda done, total: show(done / (total or done or 1)))
             results += sent.files
         except (errors.NotFound, errors.BadRequest, errors.InvalidArgument, errors.TooLarge) as error:
+            if "folder" in error.fields:
+                raise  # it is the same with each
             results.append(UploadedFile(name=file.name, status="failed", detail=error.detail))
     lines = [f"  {one.name}: {one.detail or f'{one.status}, {minutes(one.duration or 0)}, {one.path}'}" for one in results]
     now.show(Uploaded(folder=folder, files=results), "\n".join(lines))
-    if any(one.status == "failed" for one in results):
-        raise typer.Exit(FAILED)
+    return FAILED if any(one.status == "failed" for one in results) else 0
 
 
 def made_by(job: Job) -> str:

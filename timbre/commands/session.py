@@ -30,6 +30,8 @@ EXIT_CODES = (
     "was stopped · 130 Ctrl-C."
 )
 
+_COPIED = ("Job", "Path")  # columns of what other commands want to be given: in one piece, as long as there is room
+
 _PLAIN_WIDTH = 10_000  # columns where there is no terminal: programs read lines, and nothing may be cut
 
 Url = Annotated[str | None, typer.Option("--url", envvar="TIMBRE_URL", help="The server. Default: http://127.0.0.1:8000.")]
@@ -56,7 +58,9 @@ class Session:
     console: Console = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "console", console(stderr=self.as_json))
+        shown = console(stderr=self.as_json)
+        shown.quiet = self.as_json and not shown.is_terminal  # a program reads the errors there, as JSON
+        object.__setattr__(self, "console", shown)
 
     def show(self, answer: BaseModel | list[Any] | dict[str, Any], people: RenderableType) -> None:
         """Prints an answer: as JSON, or as it is drawn for people."""
@@ -115,6 +119,7 @@ def session(url: str | None, token: str | None, as_json: bool) -> Iterator[Sessi
         (errors.PermissionDenied, NOT_ALLOWED),
         (errors.InvalidArgument, WRONG_USE),
         (errors.InvalidConnection, WRONG_USE),
+        (errors.InvalidValue, WRONG_USE),
         (errors.JobEnded, JOB_NOT_DONE),
         (errors.Error, FAILED),
     )
@@ -122,8 +127,12 @@ def session(url: str | None, token: str | None, as_json: bool) -> Iterator[Sessi
         with Client(url, token) as client:
             yield Session(client, as_json)
     except errors.Error as error:
-        tell(str(error), as_json, getattr(error, "body", None))
+        ended = {"job": error.job.model_dump(mode="json")} if isinstance(error, errors.JobEnded) else None
+        tell(str(error), as_json, getattr(error, "body", ended))
         raise typer.Exit(next(code for kind, code in codes if isinstance(error, kind))) from None
+    except UnicodeEncodeError:
+        tell("A text or the name of a file holds bytes that are no UTF-8: convert it first, for example by iconv.", as_json)
+        raise typer.Exit(WRONG_USE) from None
     except BrokenPipeError:
         raise  # whoever read the output has seen enough
     except OSError as error:
@@ -167,7 +176,10 @@ def table(*columns: str, numbers: Sequence[str] = (), title: str | None = None) 
     """
     from rich.table import Column, Table
 
-    heads = (Column(name, overflow="fold", justify="right" if name in numbers else "left") for name in columns)
+    heads = (
+        Column(name, overflow="fold", no_wrap=name in _COPIED, justify="right" if name in numbers else "left")
+        for name in columns
+    )
     return Table(*heads, title=title, title_justify="left")
 
 

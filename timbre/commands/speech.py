@@ -130,8 +130,12 @@ def ab(
     as_json: AsJson = False,
 ) -> None:
     """Compare the base model with a checkpoint: the same text by both, scored against recordings of the voice."""
+    from timbre.client.endpoints.speech import BASE
+
     with session(url, token, as_json) as now:
         chosen = _chosen(now.client, checkpoint)
+        if chosen == BASE:
+            raise typer.BadParameter("There is no trained voice to compare with the base model: timbre train makes one.")
         made = now.client.ab_test(chosen, text, language=language, seed=seed)
         sides = (("base", made.base_audio, made.base_similarity, made.base_mfcc_score),
                  ("finetuned", made.finetuned_audio, made.similarity, made.mfcc_score))  # fmt: skip
