@@ -157,6 +157,15 @@ def test_a_second_one_on_the_same_folder_is_refused(stack: Stack) -> None:
     assert is_ready(stack)
 
 
+def test_a_folder_that_cannot_be_one_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        done = subprocess.run(command(place, "--port", "0"), capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert done.stderr.startswith(f"{place} cannot be used (")
+        assert len(done.stderr.splitlines()) == 1
+
+
 def test_a_taken_port_is_an_error_that_says_so(stack: Stack, tmp_path: Path) -> None:
     port = stack.url.rpartition(":")[2]
     second = subprocess.run(command(tmp_path, "--port", port), capture_output=True, text=True, timeout=60, check=False)

@@ -60,6 +60,10 @@ class DataFolderInUse(FailedPrecondition):
     """Another `timbre serve` works on the same data folder."""
 
 
+class DataFolderUnusable(FailedPrecondition):
+    """The data folder cannot be made, or not be written to."""
+
+
 class PortTaken(FailedPrecondition):
     """Something else listens where the gateway should."""
 
@@ -116,6 +120,7 @@ def serve(settings: GatewaySettings, host: str, port: int) -> None:
     Raises:
         FailedPrecondition: The address lets other machines in, and there is no authentication.
         DataFolderInUse: Another `timbre serve` works on the same data folder.
+        DataFolderUnusable: It cannot be made, or not be written to.
         PortTaken: Something else listens there.
         StartFailed: A process ended, or none answered, before everything was ready.
     """
@@ -139,9 +144,17 @@ def claim_folder(data_dir: Path) -> Iterator[None]:
 
     Raises:
         DataFolderInUse: Another process holds it.
+        DataFolderUnusable: There can be no such folder, or nothing in it.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with open(data_dir / "serve.lock", "a+") as lock:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        file = open(data_dir / "serve.lock", "a+")  # noqa: SIM115
+    except OSError as error:
+        raise DataFolderUnusable(
+            f"{data_dir} cannot be used ({error.strerror}): make it a folder that this user may write to, "
+            "or name another by TIMBRE_DATA_DIR."
+        ) from error
+    with file as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

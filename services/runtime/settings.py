@@ -128,6 +128,8 @@ class RuntimeSettings(BaseSettings):
             raise ValueError("TIMBRE_JWT_SECRET must have at least 32 bytes: openssl rand -base64 48 makes a good one")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("TIMBRE_TLS_CERT and TIMBRE_TLS_KEY belong together: set both, or neither")
+        if self.database_url and not self.database_url.startswith(("sqlite://", "postgresql+psycopg://")):
+            raise ValueError("TIMBRE_DATABASE_URL must begin with sqlite:/// or postgresql+psycopg://")
         self.data_dir = self.data_dir.expanduser().absolute()
         self.storage_url = self.storage_url or (self.data_dir / "objects").as_uri()
         self.database_url = self.database_url or f"sqlite:///{self.data_dir / 'timbre.db'}"

@@ -58,3 +58,9 @@ def test_a_folder_of_secrets_that_is_not_there_is_told(tmp_path: Path, monkeypat
     assert [describe(flaw) for flaw in caught.value.errors()] == [
         "TIMBRE_SECRETS_DIR: there is no such folder: mount the secret there, or leave the setting out"
     ]
+
+
+def test_a_database_that_is_none_is_told_at_the_start() -> None:
+    for url in ("timbre.db", "mysql://db/timbre", "postgresql://db/timbre"):
+        with pytest.raises(ValidationError, match="must begin with sqlite:/// or postgresql"):
+            RuntimeSettings(database_url=url)
