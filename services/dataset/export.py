@@ -6,7 +6,6 @@ import io
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 
 from services.dataset import layout
 from services.dataset.edits import DatasetClosed, read_edits
@@ -49,13 +48,12 @@ class _Sink(io.RawIOBase):
         return taken
 
 
-def export_zip(store: ObjectStore, folder: str, lock: AbstractContextManager[None]) -> Iterator[bytes]:
+def export_zip(store: ObjectStore, folder: str) -> Iterator[bytes]:
     """Goes through the bytes of a zip with `metadata.csv` and `wavs/`, without the segments that a person left out.
 
     Args:
         store: The object store.
         folder: The dataset.
-        lock: That of the dataset; held for a moment at the end, to look whether segments have moved meanwhile.
 
     Raises:
         NothingToExport: There are no segments; before the first byte.
@@ -81,14 +79,14 @@ def export_zip(store: ObjectStore, folder: str, lock: AbstractContextManager[Non
                     entry.write(block)
                     if sink.waiting >= CHUNK_BYTES:
                         yield sink.take()
-        _check_unmoved(store, folder, rows, lock)
+        _check_unmoved(store, folder, rows)
     yield sink.take()
 
 
-def _check_unmoved(store: ObjectStore, folder: str, rows: list[Segment], lock: AbstractContextManager[None]) -> None:
-    with lock:  # whoever moves segments holds it until the manifest says so
-        closed = read_edits(store, folder).closed_by
-        now = {row.id: row.stretch for row in read_segments(store, folder)}
+def _check_unmoved(store: ObjectStore, folder: str, rows: list[Segment]) -> None:
+    # Whoever moves segments closes the edits before, and opens them when the manifest says where they are now.
+    closed = read_edits(store, folder).closed_by
+    now = {row.id: row.stretch for row in read_segments(store, folder)}
     if closed or any(now.get(row.id) != row.stretch for row in rows):
         raise ExportOutdated(folder)
 

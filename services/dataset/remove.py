@@ -38,7 +38,8 @@ class NothingToDelete(NotFound):
 def check_idle(queue: JobQueue, folder: str) -> None:
     """Refuses while a job or a training works on a dataset, or waits to.
 
-    With the lock of the dataset held, nothing can begin afterwards either: a job takes that lock before it begins.
+    With the lock of the dataset held, nothing can begin afterwards either: a job or a training takes that lock
+    before it begins.
 
     Raises:
         DatasetBusy: One does.

@@ -23,6 +23,7 @@ from services.dataset.recordings import list_recordings
 from services.dataset.remove import check_idle, remove_dataset, remove_recording
 from services.dataset.settings import DatasetSettings
 from services.dataset.sources import safe_name
+from services.dataset.turns import Turns
 from services.dataset.upload import store_upload
 from services.runtime import idempotency
 from services.runtime.errors import NotFound
@@ -38,6 +39,7 @@ _ACTIVE = (JobState.QUEUED, JobState.RUNNING)
 
 # An editor who has waited so long for a job that writes the manifest is told to try again.
 _EDIT_SECONDS = 5.0
+_REMOVE_SECONDS = 60.0
 
 T = TypeVar("T")
 
@@ -56,6 +58,7 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self._supervisor = supervisor
         self._previews = Previews(store, settings.data_dir / "scratch")
         self._folding = Folding(store, queue)
+        self._turns = Turns(queue)
 
     async def run(self) -> None:
         """What the service does when nobody asks; until it is cancelled."""
@@ -178,12 +181,12 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
 
     async def DeleteRecording(self, request: pb.DeleteRecordingRequest, context: Context) -> pb.DeleteRecordingResponse:
         folder, source = layout.check_folder(request.folder), layout.check_source(request.source)
-        count = await asyncio.to_thread(self._remove, folder, partial(remove_recording, source=source))
+        count = await self._remove(folder, partial(remove_recording, source=source))
         return pb.DeleteRecordingResponse(segment_count=count)
 
     async def DeleteDataset(self, request: pb.DeleteDatasetRequest, context: Context) -> pb.DeleteDatasetResponse:
         folder = layout.check_folder(request.folder)
-        return pb.DeleteDatasetResponse(segment_count=await asyncio.to_thread(self._remove, folder, remove_dataset))
+        return pb.DeleteDatasetResponse(segment_count=await self._remove(folder, remove_dataset))
 
     async def PreviewSegmentation(
         self, request: pb.PreviewSegmentationRequest, context: Context
@@ -197,25 +200,22 @@ class DatasetServicer(dataset_pb2_grpc.DatasetServiceServicer):
         self, request: pb.ExportDatasetRequest, context: Context
     ) -> AsyncIterator[pb.ExportDatasetResponse]:
         folder = layout.check_folder(request.folder)
-        chunks = export_zip(self._store, folder, self._queue.exclusive(folder))
+        chunks = export_zip(self._store, folder)
         while chunk := await asyncio.to_thread(next, chunks, b""):
             yield pb.ExportDatasetResponse(chunk=chunk)
 
     async def _edit(self, edit: Callable[..., T], folder: str, *arguments: Any) -> T:
-        """Changes segments of a dataset under its lock, and has that written into the manifest soon."""
-
-        def locked() -> T:
-            with self._queue.exclusive(folder, _EDIT_SECONDS):
-                return edit(self._store, folder, *arguments)
-
-        result = await asyncio.to_thread(locked)
+        """Changes segments of a dataset, and has that written into the manifest soon."""
+        result = await self._turns.take(folder, _EDIT_SECONDS, edit, self._store, folder, *arguments)
         self._folding.soon(folder)
         return result
 
-    def _remove(self, folder: str, remove: Callable[[ObjectStore, str], int]) -> int:
-        with self._queue.exclusive(folder):
+    async def _remove(self, folder: str, remove: Callable[[ObjectStore, str], int]) -> int:
+        def remove_idle() -> int:
             check_idle(self._queue, folder)
             return remove(self._store, folder)
+
+        return await self._turns.take(folder, _REMOVE_SECONDS, remove_idle)
 
     async def _exists(self, place: str, folder: str, makers: tuple[str, ...]) -> bool:
         """Whether there is something at a place, or a job is about to bring it there."""

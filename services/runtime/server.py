@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection
 
 from services.runtime import tls
 from services.runtime.auth import check_listen, open_verifier
-from services.runtime.errors import FailedPrecondition, TimbreError, Unavailable, recognise
+from services.runtime.errors import Internal, TimbreError, Unavailable, recognise
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.settings import RuntimeSettings
 
@@ -46,6 +46,10 @@ SERVER_OPTIONS: Sequence[tuple[str, int]] = (
 
 # Makes a servicer's registration on a server: `lambda server: add_XServicer_to_server(servicer, server)`.
 Register = Callable[[grpc.aio.Server], None]
+
+
+class BackgroundEnded(Internal):
+    """What a service does beside answering ended by itself."""
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -84,16 +88,12 @@ async def serve(
     Raises:
         FailedPrecondition: The address lets other machines in, and there is no authentication.
         Unavailable: The address cannot be bound.
+        BackgroundEnded: A background task ended by itself.
     """
     try:
         check_listen(listen.rpartition(":")[0], settings)
-    except FailedPrecondition:
-        for coroutine in (*background, *warm_ups.values()):
-            coroutine.close()
-        raise
-    healthy = health.aio.HealthServicer()
-    server = _make_server(services, settings, scopes, healthy)
-    try:
+        healthy = health.aio.HealthServicer()
+        server = _make_server(services, settings, scopes, healthy)
         port = _bind(server, listen, tls.of_services(settings))
         probed = await _answer_probes(settings.health_listen, healthy)
     except TimbreError:
@@ -112,8 +112,9 @@ async def serve(
     logger.info("serving %s on port %d", ", ".join(services), port)
     on_ready(port)
     waiter = asyncio.create_task(stop.wait())
-    # A background task that ends by itself has failed: better a restart than a service that does half its work.
     await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    # Better a restart than a service that does half its work.
+    ended = [_say_why(task) for task in tasks if task.done()]
     logger.info("stopping")
     await healthy.enter_graceful_shutdown()
     for task in (*tasks, *warming):
@@ -125,6 +126,8 @@ async def serve(
     with contextlib.suppress(asyncio.CancelledError):
         await waiter
     logger.info("stopped")
+    if ended:
+        raise BackgroundEnded(f"The service stopped because {', '.join(ended)} ended by itself; its log says why.")
 
 
 def _make_server(
@@ -177,3 +180,10 @@ async def _warm_up(healthy: health.aio.HealthServicer, name: str, work: Coroutin
     await work
     await healthy.set(name, Health.SERVING)
     logger.info("%s is ready", name)
+
+
+def _say_why(ended: asyncio.Task[None]) -> str:
+    """Logs what ended a background task; returns its name."""
+    name = getattr(ended.get_coro(), "__qualname__", ended.get_name())
+    logger.critical("%s ended by itself", name, exc_info=ended.exception())
+    return name

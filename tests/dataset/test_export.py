@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import io
-import threading
 import zipfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,7 +43,7 @@ def test_the_zip_holds_what_was_not_left_out(store: ObjectStore) -> None:
     update_segment(store, FOLDER, rows[1].id, Change(excluded=True))
     update_segment(store, FOLDER, rows[2].id, Change(transcript="De uma | pessoa."))
     write_segments(store, FOLDER, [*read_segments(store, FOLDER)[:3], replace(rows[3], transcript=None, normalised=None)])
-    packed = zipfile.ZipFile(io.BytesIO(b"".join(export_zip(store, FOLDER, nullcontext()))))
+    packed = zipfile.ZipFile(io.BytesIO(b"".join(export_zip(store, FOLDER))))
     assert packed.testzip() is None
     assert packed.namelist() == ["metadata.csv", *(f"wavs/{rows[n].id}.wav" for n in (0, 2, 3))]
     assert packed.read(f"wavs/{rows[2].id}.wav") == bytes([2]) * 1000
@@ -55,13 +53,13 @@ def test_the_zip_holds_what_was_not_left_out(store: ObjectStore) -> None:
 
 def test_it_comes_piece_by_piece(store: ObjectStore) -> None:
     rows = segments(store, 8, size=4 * CHUNK_BYTES)
-    chunks = export_zip(store, FOLDER, nullcontext())
+    chunks = export_zip(store, FOLDER)
     first = next(chunks)
     store.put(layout.segment_key(FOLDER, rows[7].id), b"what was not read yet" * 100)
     sizes = [len(first), *(len(chunk) for chunk in chunks)]
     assert sum(sizes) < 7.2 * 4 * CHUNK_BYTES, "the last one was read late, as it was then"
     assert max(sizes) < 2 * CHUNK_BYTES + 4096
-    chunks = export_zip(store, FOLDER, nullcontext())
+    chunks = export_zip(store, FOLDER)
     next(chunks)
     chunks.close()  # type: ignore[attr-defined]  # who hangs up leaves nothing behind
 
@@ -72,7 +70,7 @@ def test_an_export_can_be_imported(
     store.put(KEY, make_archive(recording, 4))
     import_archive(job("dataset.import", archive_key=KEY, language="pt"), store, max_bytes=1 << 30)
     path = tmp_path / "export.zip"
-    path.write_bytes(b"".join(export_zip(store, FOLDER, nullcontext())))
+    path.write_bytes(b"".join(export_zip(store, FOLDER)))
     archive = read_archive(path, tmp_path, ArchiveLimits(), lambda _: None)
     assert archive.problems == ()
     assert [row.text for row in archive.rows] == [span.text for span in recording[1][:4]]
@@ -80,21 +78,20 @@ def test_an_export_can_be_imported(
 
 def test_what_cannot_be_exported(store: ObjectStore) -> None:
     with pytest.raises(NothingToExport, match="no segments"):
-        next(export_zip(store, FOLDER, nullcontext()))
+        next(export_zip(store, FOLDER))
     segments(store, 1)
     update_segment(store, FOLDER, "segment_00001", Change(excluded=True))
     with pytest.raises(NothingToExport):
-        next(export_zip(store, FOLDER, nullcontext()))
+        next(export_zip(store, FOLDER))
     write_edits(store, FOLDER, Edits(closed_by="job_1"))
     with pytest.raises(DatasetClosed):
-        next(export_zip(store, FOLDER, nullcontext()))
+        next(export_zip(store, FOLDER))
 
 
 @pytest.mark.parametrize("change", ["moved", "gone", "half moved"])
 def test_segments_that_move_meanwhile_break_it_off(store: ObjectStore, change: str) -> None:
     rows = segments(store, 4, size=2 * CHUNK_BYTES)
-    lock = threading.Lock()
-    chunks = export_zip(store, FOLDER, lock)  # type: ignore[arg-type]
+    chunks = export_zip(store, FOLDER)
     next(chunks)
     if change == "moved":
         write_segments(store, FOLDER, [replace(rows[0], start_s=0.5), *rows[1:]])
@@ -104,11 +101,10 @@ def test_segments_that_move_meanwhile_break_it_off(store: ObjectStore, change: s
         write_edits(store, FOLDER, Edits(closed_by="job_1"))
     with pytest.raises(ExportOutdated, match="export the dataset again"):
         list(chunks)
-    assert not lock.locked()
     # Edits of text alone do not.
     if change == "half moved":
         write_edits(store, FOLDER, Edits())
-        chunks = export_zip(store, FOLDER, nullcontext())
+        chunks = export_zip(store, FOLDER)
         next(chunks)
         update_segment(store, FOLDER, rows[1].id, Change(transcript="Depois."))
         assert list(chunks)

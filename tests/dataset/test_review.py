@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ from services.runtime.errors import InvalidArgument
 from services.runtime.jobs import JobQueue
 from services.runtime.store import ObjectStore
 from tests.dataset.dying import killed_at
-from tests.servers import StoreAddress
+from tests.fault_proxy import FaultProxy
+from tests.servers import StoreAddress, s3_address
 
 FOLDER = "datasets/voice"
 
@@ -289,17 +291,71 @@ async def test_the_service_folds_what_it_was_told_of_and_what_was_left(queue: Jo
     update_segment(store, "datasets/left", "segment_00001", Change(transcript="Von gestern."))
     folding = Folding(store, queue, quiet_seconds=0.05)
     running = asyncio.create_task(folding.run())
-    try:
-        await _until(lambda: "Von gestern." in store.get(layout.metadata_key("datasets/left")).decode())
-        update_segment(store, FOLDER, "segment_00002", Change(transcript="Von heute."))
-        folding.soon(FOLDER)
-        await _until(lambda: "Von heute." in store.get(layout.metadata_key(FOLDER)).decode())
-        await _until(lambda: store.stat(layout.edits_key(FOLDER)) is None)
-        assert not running.done()
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+    await _until(lambda: "Von gestern." in store.get(layout.metadata_key("datasets/left")).decode())
+    update_segment(store, FOLDER, "segment_00002", Change(transcript="Von heute."))
+    folding.soon(FOLDER)
+    await _until(lambda: "Von heute." in store.get(layout.metadata_key(FOLDER)).decode())
+    await _until(lambda: store.stat(layout.edits_key(FOLDER)) is None)
+    await _ended(running)
+
+
+@pytest.mark.parametrize("outage", ["database", "store"])
+async def test_an_outage_does_not_end_the_folding(
+    queue: JobQueue, database_url: str, nanio_port: int, outage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with FaultProxy(nanio_port) as proxy:
+        store = s3_address("nanio", proxy.port).open()
+        for folder in (FOLDER, "datasets/left"):
+            write_segments(store, folder, manifest(2))
+            update_segment(store, folder, "segment_00001", Change(transcript="Von gestern."))
+        folding = Folding(store, queue, quiet_seconds=0.05)
+        with proxy.down() if outage == "store" else _without_locks(database_url):
+            running = asyncio.create_task(folding.run())
+            folding.soon(FOLDER)
+            await _until(lambda: caplog.text.count("Traceback") >= 3)
+        for folder in (FOLDER, "datasets/left"):
+            await _until(partial(_folded, store, folder))
+        await _ended(running)
+
+
+@contextmanager
+def _without_locks(database_url: str) -> Iterator[None]:
+    locks = Path(f"{database_url.removeprefix('sqlite:///')}.locks")
+    locks.write_bytes(b"no folder")
+    yield
+    locks.unlink()
+
+
+@pytest.mark.parametrize("key", [layout.manifest_key, layout.edits_key])
+async def test_a_dataset_that_cannot_be_read_stops_no_other(
+    queue: JobQueue, tmp_path: Path, key: Callable[[str], str], caplog: pytest.LogCaptureFixture
+) -> None:
+    from services.runtime.store import open_store
+
+    store, broken = open_store((tmp_path / "objects").as_uri()), "datasets/broken"
+    for folder in (FOLDER, broken):
+        write_segments(store, folder, manifest(2))
+        update_segment(store, folder, "segment_00001", Change(transcript="Von gestern."))
+    whole = store.get(key(broken))
+    store.put(key(broken), b"{not json")
+    folding = Folding(store, queue, quiet_seconds=0.02)
+    running = asyncio.create_task(folding.run())
+    await _until(lambda: caplog.text.count(f"the edits of {broken} are not in its manifest yet") > 2)
+    await _until(lambda: "Von gestern." in store.get(layout.metadata_key(FOLDER)).decode())
+    store.put(key(broken), whole)
+    await _until(lambda: "Von gestern." in store.get(layout.metadata_key(broken)).decode())
+    await _ended(running)
+
+
+def _folded(store: ObjectStore, folder: str) -> bool:
+    return "Von gestern." in store.get(layout.metadata_key(folder)).decode()
+
+
+async def _ended(running: asyncio.Task[None]) -> None:
+    assert not running.done()
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def _until(reached: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import zipfile
 from collections.abc import AsyncIterator, Iterator
@@ -292,6 +293,22 @@ async def test_an_editor_does_not_wait_forever(
     with queue.exclusive(FOLDER):
         assert "try again" in await fails(stub.UpdateSegment(edit), grpc.StatusCode.UNAVAILABLE)
     assert (await stub.UpdateSegment(edit)).segment.excluded
+
+
+async def test_those_who_wait_for_a_dataset_hinder_nobody_else(
+    stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore, queue: JobQueue
+) -> None:
+    other = "datasets/other"
+    for folder in (FOLDER, other):
+        write_segments(store, folder, segments(1))
+    with queue.exclusive(FOLDER):
+        waiting = [stub.DeleteDataset(pb.DeleteDatasetRequest(folder=FOLDER)) for _ in range(40)]  # more than threads
+        assert len((await stub.ListDatasets(pb.ListDatasetsRequest(), timeout=20)).datasets) == 2
+        edit = pb.UpdateSegmentRequest(folder=other, id="segment_00001", excluded=True)
+        assert (await stub.UpdateSegment(edit, timeout=20)).segment.excluded
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    codes = [answer.code() for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+    assert codes == [NOT_FOUND] * 39, "one has deleted it, and the others came after"
 
 
 async def test_many_are_left_out(stub: dataset_pb2_grpc.DatasetServiceAsyncStub, store: ObjectStore) -> None:

@@ -212,6 +212,42 @@ async def test_a_connection_has_so_many_streams(tmp_path: Path) -> None:
         process.wait(timeout=60)
 
 
+# A service whose background task breaks when somebody has asked it for a job; that call is under way then.
+_BREAKS = """
+import asyncio, sys
+from timbre.jobs.v1 import jobs_pb2, jobs_pb2_grpc
+from services.runtime.server import run, serve
+from services.runtime.settings import RuntimeSettings
+asked = asyncio.Event()
+class Jobs(jobs_pb2_grpc.JobsServiceServicer):
+    async def GetJob(self, request, context):
+        asked.set()
+        await asyncio.sleep(1)
+        return jobs_pb2.GetJobResponse(job=jobs_pb2.Job(id=request.job_id))
+async def breaks():
+    await asked.wait()
+    if sys.argv[2] == "raises":
+        raise ValueError("the moon is full")
+add = lambda server: jobs_pb2_grpc.add_JobsServiceServicer_to_server(Jobs(), server)
+run(serve(f"127.0.0.1:{sys.argv[1]}", {"timbre.jobs.v1.JobsService": add}, RuntimeSettings(), background=[breaks()]))
+"""
+
+
+@pytest.mark.parametrize("how", ["raises", "returns"])
+def test_a_background_task_that_ends_is_no_good_end(how: str) -> None:
+    port = free_port()
+    command = [sys.executable, "-c", _BREAKS, str(port), how]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub = jobs_pb2_grpc.JobsServiceStub(channel)
+            answer = stub.GetJob(pb.GetJobRequest(job_id="job_1"), wait_for_ready=True, timeout=60)
+            assert answer.job.id == "job_1", "calls under way are answered still"
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "breaks ended by itself" in said
+    assert ("ValueError: the moon is full" in said) is (how == "raises")
+
+
 def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
     with _listening() as port:
         environment = {**os.environ, "TIMBRE_DATA_DIR": str(tmp_path), "TIMBRE_DATASET_LISTEN": f"127.0.0.1:{port}"}

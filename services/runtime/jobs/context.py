@@ -145,14 +145,18 @@ class JobContext:
                 time.sleep(self._interval)
 
     @contextmanager
-    def exclusive(self, timeout: float = 600.0) -> Iterator[None]:
-        """Holds the job's subject against others who change it (`JobQueue.exclusive`), if the job is its own still.
+    def exclusive(self, subject: str = "", timeout: float = 600.0) -> Iterator[None]:
+        """Holds a subject against others who change it (`JobQueue.exclusive`), if the job is its own still.
 
         A database that is away is waited for. One that goes away meanwhile raises at the end: who held the lock is not known
         then, and the job is taken up again.
+
+        Args:
+            subject: What is to be held; by default the job's own subject.
+            timeout: How long to wait for it, in seconds.
         """
         with ExitStack() as held:
-            patiently(lambda: held.enter_context(self._queue.exclusive(self.subject, timeout)))
+            patiently(lambda: held.enter_context(self._queue.exclusive(subject or self.subject, timeout)))
             self.confirm()
             yield
 

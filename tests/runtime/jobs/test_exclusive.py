@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,12 @@ def test_an_error_gives_it_back(queue: JobQueue) -> None:
         raise KeyError
     with queue.exclusive("datasets/a", 0.05):
         pass
+
+
+def test_holders_take_nothing_from_the_pool(queue: JobQueue) -> None:
+    with ExitStack() as held:  # more than the pool of connections has
+        for number in range(20):
+            held.enter_context(queue.exclusive(f"datasets/{number}", 1))
+        assert queue.find() == []
+        with pytest.raises(Busy), queue.exclusive("datasets/0", 0):
+            pass
