@@ -280,6 +280,8 @@ export const en = {
     model: "Model",
     modelHint: "The voice will be listed under this name.",
     exists: (name: string) => `${name} has checkpoints already`,
+    elsewhere: (name: string, taught: string, wished: string) =>
+      `${name} was trained on ${taught}. Continuing would turn that voice into ${wished}; for a voice of its own, change the name above.`,
     resume: "Continue.",
     resumeHint: "From the last one.",
     overwrite: "Begin anew.",

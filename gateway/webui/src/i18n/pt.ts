@@ -287,6 +287,8 @@ export const pt: Messages = {
     model: "Modelo",
     modelHint: "A voz aparecerá com este nome.",
     exists: (name) => `${name} já tem checkpoints`,
+    elsewhere: (name, taught, wished) =>
+      `${name} foi treinado com ${taught}. Continuar transformaria essa voz em ${wished}; para uma voz separada, mude o nome acima.`,
     resume: "Continuar.",
     resumeHint: "A partir do último.",
     overwrite: "Começar de novo.",
