@@ -52,3 +52,56 @@ def test_a_voice_is_not_trained_into_another_by_accident(open_window: Open, voic
     expect(model).to_have_value("ready")
     expect(onward).to_be_checked()
     expect(page.get_by_text("ready was trained on ready.")).to_have_count(0)
+
+
+# ── what cannot be shown ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize("way", ["again", "elsewhere", "reload"])
+def test_a_part_of_the_page_that_does_not_arrive_leaves_no_blank(open_window: Open, way: str) -> None:
+    window = open_window()
+    window.allowed = [r"ERR_FAILED", r"did not arrive|dynamically imported module"]
+    page = window.page
+    window.go()
+    page.route("**/assets/train-*.js", lambda route: route.abort())
+    page.get_by_role("link", name="Train", exact=True).click()
+    broken = page.get_by_role("alert").filter(has_text="A part of it did not arrive")
+    expect(broken).to_be_visible()
+    if way == "again":
+        broken.get_by_role("button", name="Try again").click()
+        expect(broken).to_be_visible()
+        page.get_by_role("button", name="Português").click()
+        expect(page.get_by_role("alert")).to_contain_text("Uma parte dela não chegou")
+        page.get_by_role("button", name="English").click()
+        window.shot("part-missing")
+        assert window.barriers() == []
+    page.unroute("**/assets/train-*.js")
+    if way == "again":
+        broken.get_by_role("button", name="Try again").click()
+    elif way == "elsewhere":
+        page.get_by_role("link", name="Jobs").click()
+        expect(page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
+        page.get_by_role("link", name="Train", exact=True).click()
+    else:
+        broken.get_by_role("button", name="Reload the page").click()
+    expect(page.get_by_role("heading", name="New training")).to_be_visible()
+
+
+def test_a_fault_of_the_page_is_said_in_it(open_window: Open, stack: Stack) -> None:
+    window = open_window()
+    window.allowed = [r"TypeError"]
+    page = window.page
+    page.route("**/training/checkpoints", lambda route: route.fulfill(json={"not": "a list"}))
+    window.go("/checkpoints")
+    broken = page.get_by_role("alert").filter(has_text="Something in it went wrong")
+    expect(broken).to_contain_text("TypeError")
+    page.get_by_role("link", name="Datasets").click()
+    expect(page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
+
+
+@pytest.mark.parametrize("address", ["/datasets/100%25-mine", "/datasets/%E0%A4%A/review", "/nothing"])
+def test_an_address_that_is_none(open_window: Open, address: str) -> None:
+    window = open_window()
+    window.allowed = [r"400|404|422"]
+    window.go(address)
+    expect(window.page.get_by_role("heading", name="There is no such page").first).to_be_visible()

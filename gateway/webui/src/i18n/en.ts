@@ -33,6 +33,13 @@ export const en = {
     themes: { auto: "System", light: "Light", dark: "Dark" },
     nowhere: "There is no such page",
     nowhereHint: "The address may be old, or mistyped.",
+    broken: "This page cannot be shown",
+    missing: "A part of it did not arrive",
+    missingHint:
+      "The connection may be lost, or Timbre may have been updated: then a reload fetches the new page. What is stored on the server is safe.",
+    mistake: "Something in it went wrong",
+    mistakeHint: "The fault is in the page, not in what you did. What is stored on the server is safe; a reload often helps.",
+    reload: "Reload the page",
   },
   places: {
     voices: "Voices",

@@ -33,6 +33,14 @@ export const pt: Messages = {
     themes: { auto: "Sistema", light: "Claro", dark: "Escuro" },
     nowhere: "Esta página não existe",
     nowhereHint: "O endereço pode ser antigo ou ter um erro de digitação.",
+    broken: "Não é possível mostrar esta página",
+    missing: "Uma parte dela não chegou",
+    missingHint:
+      "A conexão pode ter caído, ou o Timbre pode ter sido atualizado: nesse caso, recarregar traz a página nova. O que está guardado no servidor está a salvo.",
+    mistake: "Algo nela deu errado",
+    mistakeHint:
+      "O defeito é da página, não do que você fez. O que está guardado no servidor está a salvo; recarregar costuma ajudar.",
+    reload: "Recarregar a página",
   },
   places: {
     voices: "Vozes",

@@ -1,12 +1,13 @@
-import { lazy, type RefObject, Suspense, useEffect, useState } from "react";
+import { type RefObject, Suspense, useEffect, useState } from "react";
 import type { Segment } from "../../api/schema";
 import type { WaveHandle } from "../../audio/waveform";
 import { useSpoken } from "../../i18n";
 import { Badge, Button, Field } from "../../ui/basics";
+import { lazily } from "../../ui/lazily";
 import type { Conflict, Edits } from "./edits";
 import { LONGEST } from "./filter";
 
-const Waveform = lazy(() => import("../../audio/waveform"));
+const Waveform = lazily(() => import("../../audio/waveform"));
 
 interface InspectorProps {
   segment: Segment;

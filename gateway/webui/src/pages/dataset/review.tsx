@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { Link } from "wouter";
 import { usePolling } from "../../api/live";
 import { useMay } from "../../api/may";
@@ -16,8 +16,9 @@ import { FIGURES, type Figure, figureOf, filtered, readFilter, STATUSES, writeRa
 import { Inspector } from "./inspector";
 import { type Editing, SegmentTable } from "./segment-table";
 import "./review.css";
+import { lazily } from "../../ui/lazily";
 
-const Histogram = lazy(() => import("../../plots/histogram"));
+const Histogram = lazily(() => import("../../plots/histogram"));
 
 /** The review: every segment of a dataset, to be heard, read, corrected and left out, by keyboard alone if one likes. */
 export default function Review({ folder }: { folder: string }) {

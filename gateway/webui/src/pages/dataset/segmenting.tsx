@@ -1,5 +1,5 @@
 import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useMemo } from "react";
+import { Suspense, useMemo } from "react";
 import { Link } from "wouter";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
@@ -8,11 +8,12 @@ import { useSpoken } from "../../i18n";
 import { datasetPath } from "../../names";
 import { Button, Card, Empty, ErrorNote, Field, Figure, Knob, Skeleton } from "../../ui/basics";
 import { isActive, JobLine, useNewestJob } from "../../ui/job-line";
+import { lazily } from "../../ui/lazily";
 import { useParameters } from "../../ui/parameters";
 import { useSettled, useStored } from "../../ui/stored";
 import { Timeline } from "./timeline";
 
-const Histogram = lazy(() => import("../../plots/histogram"));
+const Histogram = lazily(() => import("../../plots/histogram"));
 
 const DEFAULTS = { min_duration: 7, max_duration: 12, vad_threshold: -40 };
 const LANGUAGES = ["pt", "en", "es", "fr", "de", "it"] as const;
