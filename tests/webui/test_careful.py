@@ -54,6 +54,51 @@ def test_a_voice_is_not_trained_into_another_by_accident(open_window: Open, voic
     expect(page.get_by_text("ready was trained on ready.")).to_have_count(0)
 
 
+# ── segmenting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_another_segmentation_begins_as_the_last_and_says_what_it_costs(open_window: Open, stack: Stack, voice: str) -> None:
+    params = {"folder": voice}
+    change = {"params": params, "json": {"excluded": True}}
+    assert stack.client.patch("/training/dataset/segments/segment_00003", **change).status_code == 200
+    before = stack.get("/training/dataset/segments", **params)["segments"]
+    loose = [one for one in before if not one["edited"]]
+    window = open_window()
+    page = window.page
+    posted: list[str] = []
+    page.on("request", lambda one: posted.append(one.url) if one.url.endswith("/dataset/segment") else None)
+    window.go("/datasets/ready/segment")
+    expect(page.get_by_label("Shortest segment")).to_have_value("3")
+    expect(page.get_by_label("Longest segment")).to_have_value("6")
+    begin, asked = (
+        page.get_by_role("button", name="Segment 2 recordings"),
+        page.get_by_role("dialog", name="Segment ready anew?"),
+    )
+    begin.click()
+    expect(asked).to_contain_text(f"up to {len(loose)} transcripts and 1 exclusion.")
+    expect(asked).to_contain_text(f"({len(before) - len(loose)} segment")
+    window.shot("segment-anew")
+    assert window.barriers() == []
+    asked.get_by_role("button", name="Cancel").click()
+    expect(asked).to_be_hidden()
+    assert posted == []
+    page.get_by_label("Longest segment").fill("7")
+    page.reload()
+    expect(page.get_by_label("Longest segment")).to_have_value("7")
+    # somebody segments elsewhere: that is how it is cut by now, and the same cuts lose nothing
+    wish = {"folder": voice, "min_duration": 3, "max_duration": 6}
+    stack.done(stack.post("/training/dataset/segment", wish)["job_id"])
+    expect(page.get_by_label("Longest segment")).to_have_value("6")
+    begin.click()
+    with page.expect_response(lambda one: one.url.endswith("/dataset/segment")) as answer:
+        asked.get_by_role("button", name="Segment anew").click()
+    stack.done(answer.value.json()["job_id"])
+    expect(asked).to_be_hidden()
+    after = stack.get("/training/dataset/segments", **params)["segments"]
+    assert [(one["transcript"], one["excluded"]) for one in after] == [(one["transcript"], one["excluded"]) for one in before]
+    stack.client.patch("/training/dataset/segments/segment_00003", params=params, json={"excluded": False})
+
+
 # ── what cannot be shown ────────────────────────────────────────────────────────────────────────────────────────────
 
 

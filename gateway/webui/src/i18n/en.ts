@@ -174,6 +174,12 @@ export const en = {
     crossed: "The longest segment must not be shorter than the shortest.",
     defaults: "Defaults",
     start: (count: number) => (count > 1 ? `Segment ${count} recordings` : "Segment the recording"),
+    anew: (name: string) => `Segment ${name} anew?`,
+    goes: (transcripts: number, excluded: number) =>
+      `Where a recording is cut otherwise than now, the old segments go, with up to ${transcripts} ${transcripts === 1 ? "transcript" : "transcripts"} and ${excluded} ${excluded === 1 ? "exclusion" : "exclusions"}. This cannot be undone.`,
+    stays: (edited: number) =>
+      `What comes out the same stays, and so does what a person has edited (${edited} ${edited === 1 ? "segment" : "segments"}).`,
+    reallyStart: "Segment anew",
     preview: "Preview",
     kept: "Kept",
     average: "Average",

@@ -181,6 +181,12 @@ export const pt: Messages = {
     crossed: "O segmento mais longo não pode ser menor que o mais curto.",
     defaults: "Padrões",
     start: (count) => (count > 1 ? `Segmentar ${count} gravações` : "Segmentar a gravação"),
+    anew: (name) => `Segmentar ${name} de novo?`,
+    goes: (transcripts, excluded) =>
+      `Onde uma gravação for cortada de outro modo, os segmentos antigos somem, com até ${transcripts} ${transcripts === 1 ? "transcrição" : "transcrições"} e ${excluded} ${excluded === 1 ? "descarte" : "descartes"}. Não é possível desfazer.`,
+    stays: (edited) =>
+      `O que sair igual fica, e também o que uma pessoa editou (${edited} ${edited === 1 ? "segmento" : "segmentos"}).`,
+    reallyStart: "Segmentar de novo",
     preview: "Prévia",
     kept: "Aproveitado",
     average: "Média",
