@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -150,3 +151,114 @@ def test_an_address_that_is_none(open_window: Open, address: str) -> None:
     window.allowed = [r"400|404|422"]
     window.go(address)
     expect(window.page.get_by_role("heading", name="There is no such page").first).to_be_visible()
+
+
+# ── the review ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def segments(stack: Stack, voice: str) -> Iterator[Callable[..., dict[str, Any]]]:
+    """Reads a segment of the shared dataset, or writes it as a colleague would; all are put back at the end."""
+    params = {"folder": voice}
+
+    def listed() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = stack.get("/training/dataset/segments", **params)["segments"]
+        return found
+
+    def write(number: int, **change: Any) -> dict[str, Any]:
+        if change:
+            path = f"/training/dataset/segments/segment_{number:05}"
+            assert stack.client.patch(path, params=params, json=change).status_code == 200
+        return listed()[number - 1]
+
+    before = listed()
+    yield write
+    for number, (old, new) in enumerate(zip(before, listed(), strict=True), start=1):
+        change = {name: old[name] for name in ("transcript", "normalised", "excluded") if old[name] != new[name]}
+        write(number, **change)
+
+
+def test_undo_does_not_take_back_what_a_colleague_wrote(open_window: Open, segments: Callable[..., dict[str, Any]]) -> None:
+    before = segments(7)["transcript"]
+    window = open_window()
+    page = window.page
+    window.go("/datasets/ready/review")
+    row = page.locator(".segment-scroll [role=row]").nth(6)
+    row.locator(".transcript").dblclick()
+    with page.expect_response(lambda one: "/segments/segment_00007" in one.url):
+        page.get_by_label("Text as heard: segment_00007").fill("Minha.")
+        page.keyboard.press("Enter")
+    segments(7, transcript="Dela.")
+    with page.expect_response(lambda one: "/training/dataset/segments?" in one.url and "Dela." in one.text()):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(row.locator(".transcript")).to_have_text("Dela.")
+    page.keyboard.press("Control+z")
+    conflict = page.get_by_role("alert").filter(has_text="Somebody changed this segment")
+    expect(conflict).to_contain_text("Dela.")
+    expect(conflict).to_contain_text(before)
+    expect(row).to_have_attribute("aria-selected", "true")
+    assert segments(7)["transcript"] == "Dela."
+    page.get_by_role("button", name="Keep mine").click()
+    expect(row.locator(".transcript")).to_have_text(before)
+
+
+def test_both_texts_written_one_after_the_other_can_be_taken_back(
+    open_window: Open, segments: Callable[..., dict[str, Any]]
+) -> None:
+    before = segments(7)
+    window = open_window()
+    page = window.page
+    window.go("/datasets/ready/review")
+    row = page.locator(".segment-scroll [role=row]").nth(6)
+    row.locator(".transcript").dblclick()
+    page.get_by_label("Text as heard: segment_00007").fill("São  8 horas.")
+    page.keyboard.press("Tab")
+    page.get_by_label("Normalised text: segment_00007").fill("são oito")
+    page.keyboard.press("Enter")
+    expect(row.locator(".normalised")).to_have_text("são oito")
+    page.keyboard.press("Control+z")
+    page.keyboard.press("Control+z")
+    expect(row.locator(".transcript")).to_have_text(before["transcript"])
+    expect(page.get_by_role("button", name="Undo")).to_be_disabled()
+    expect(row).not_to_contain_text("conflict")
+
+
+def test_one_that_leaves_the_list_hands_over_its_place(open_window: Open, segments: Callable[..., dict[str, Any]]) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/ready/review?status=kept")
+    rows = page.locator(".segment-scroll [role=row]")
+    rows.nth(2).click()
+    for chosen in (4, 5):
+        page.keyboard.press("x")
+        expect(rows.nth(2)).to_have_id(f"row-segment_{chosen:05}")
+        expect(rows.nth(2)).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Control+z")
+    expect(rows.nth(2)).to_have_id("row-segment_00004")
+    expect(rows.nth(2)).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.parametrize("where", ["row", "details"])
+def test_what_is_half_written_is_not_lost(open_window: Open, segments: Callable[..., dict[str, Any]], where: str) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets")
+    page.evaluate("history.pushState(null, '', '/webui/datasets/ready/review')")
+    row = page.locator(".segment-scroll [role=row]").nth(7)
+    row.click()
+    asks = "!window.dispatchEvent(new Event('beforeunload', { cancelable: true }))"
+    if where == "row":
+        row.locator(".transcript").dblclick()
+        field = page.get_by_label("Text as heard: segment_00008")
+    else:
+        field = page.get_by_label("Text as heard", exact=True)
+        field.click()
+    assert not page.evaluate(asks)
+    field.fill(f"Quase, {where}.")
+    expect(field).to_have_value(f"Quase, {where}.")
+    assert page.evaluate(asks)
+    with page.expect_response(lambda one: "/segments/segment_00008" in one.url):
+        page.go_back()
+    expect(page.get_by_role("heading", name="Datasets", level=1)).to_be_visible()
+    assert segments(8)["transcript"] == f"Quase, {where}."
+    assert not page.evaluate(asks)
