@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type ComponentType, lazy, Suspense, useEffect, useRef, useState } from "react";
+import { type ComponentType, Suspense, useEffect, useRef, useState } from "react";
 import { Link, Redirect, Route, Router, Switch, useLocation } from "wouter";
 import { Problem, token } from "./api/client";
 import { Live, useConnected, usePolling } from "./api/live";
@@ -8,18 +8,21 @@ import { jobs, me } from "./api/queries";
 import { LANGUAGES, type Language, useSpoken } from "./i18n";
 import { SignIn } from "./pages/sign-in";
 import { Voices } from "./pages/voices";
-import { Button, Empty, ErrorNote, Note, Page, Skeleton } from "./ui/basics";
+import { Button, ErrorNote, Note, Page, Skeleton } from "./ui/basics";
+import { Boundary } from "./ui/boundary";
 import { Icon, type IconName } from "./ui/icons";
+import { lazily } from "./ui/lazily";
+import { Nowhere } from "./ui/nowhere";
 import { type Theme, useTheme } from "./ui/theme";
 import { Toasts } from "./ui/toasts";
 
-const Datasets = lazy(() => import("./pages/datasets"));
-const Dataset = lazy(() => import("./pages/dataset"));
-const Train = lazy(() => import("./pages/train"));
-const Checkpoints = lazy(() => import("./pages/checkpoints"));
-const Studio = lazy(() => import("./pages/studio"));
-const Ab = lazy(() => import("./pages/ab"));
-const Jobs = lazy(() => import("./pages/jobs"));
+const Datasets = lazily(() => import("./pages/datasets"));
+const Dataset = lazily(() => import("./pages/dataset"));
+const Train = lazily(() => import("./pages/train"));
+const Checkpoints = lazily(() => import("./pages/checkpoints"));
+const Studio = lazily(() => import("./pages/studio"));
+const Ab = lazily(() => import("./pages/ab"));
+const Jobs = lazily(() => import("./pages/jobs"));
 
 const PLACES = [
   { name: "voices", path: "/", icon: "voices", needs: [] },
@@ -142,29 +145,25 @@ function Frame({ signOut, subject }: { signOut: (() => void) | undefined; subjec
           <SideFoot signOut={signOut} subject={subject} />
         </div>
         <main id="main" ref={main} tabIndex={-1}>
-          <Suspense fallback={<Starting />}>
-            {!allowed(section) ? (
-              <Page title={t.places[section.name]}>
-                <Note kind="warn">{t.may.missing(section.needs.join(t.may.or))}</Note>
-              </Page>
-            ) : (
-              <Switch>
-                {ROUTES.map(([path, page]) => (
-                  <Route key={path} path={path} component={page} />
-                ))}
-                <Route path="/sign-in">
-                  <Redirect to="/" replace />
-                </Route>
-                <Route>
-                  <Page title={t.app.nowhere}>
-                    <Empty icon="warn" title={t.app.nowhere} action={<Link href="/">{t.places.voices}</Link>}>
-                      {t.app.nowhereHint}
-                    </Empty>
-                  </Page>
-                </Route>
-              </Switch>
-            )}
-          </Suspense>
+          <Boundary place={place}>
+            <Suspense fallback={<Starting />}>
+              {!allowed(section) ? (
+                <Page title={t.places[section.name]}>
+                  <Note kind="warn">{t.may.missing(section.needs.join(t.may.or))}</Note>
+                </Page>
+              ) : (
+                <Switch>
+                  {ROUTES.map(([path, page]) => (
+                    <Route key={path} path={path} component={page} />
+                  ))}
+                  <Route path="/sign-in">
+                    <Redirect to="/" replace />
+                  </Route>
+                  <Route component={Nowhere} />
+                </Switch>
+              )}
+            </Suspense>
+          </Boundary>
         </main>
       </div>
     </Live>

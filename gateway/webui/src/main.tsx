@@ -9,6 +9,7 @@ import { Problem } from "./api/client";
 import { me } from "./api/queries";
 import { App } from "./app";
 import { Speak } from "./i18n";
+import { Boundary } from "./ui/boundary";
 import { Themed } from "./ui/theme";
 
 const client: QueryClient = new QueryClient({
@@ -35,7 +36,9 @@ createRoot(root).render(
     <QueryClientProvider client={client}>
       <Speak>
         <Themed>
-          <App />
+          <Boundary place="">
+            <App />
+          </Boundary>
         </Themed>
       </Speak>
     </QueryClientProvider>

@@ -11,6 +11,15 @@ export function folderOf(name: string): string {
   return `datasets/${name}`;
 }
 
+/** The name in an address, as `encodeURIComponent` wrote it; null when it is none. */
+export function nameIn(address: string): string | null {
+  try {
+    return decodeURIComponent(address);
+  } catch {
+    return null;
+  }
+}
+
 /** Where the page shows a dataset. Datasets in subfolders keep their slashes, encoded. */
 export function datasetPath(folder: string): string {
   return `/datasets/${encodeURIComponent(bareName(folder))}`;

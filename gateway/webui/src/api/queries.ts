@@ -111,6 +111,16 @@ export const jobs = queryOptions({
   queryFn: () => ask(api.GET("/training/jobs", { params: { query: { limit: 200 } } })),
 });
 
+/** The newest job of a kind on a dataset or model, however many others came after it. */
+export const newestJob = (kind: string, subject: string) =>
+  queryOptions({
+    queryKey: [...keys.jobs, kind, subject],
+    queryFn: async () => {
+      const { jobs } = await ask(api.GET("/training/jobs", { params: { query: { kind, subject, limit: 1 } } }));
+      return jobs[0] ?? null;
+    },
+  });
+
 export const job = (id: string) =>
   queryOptions({
     queryKey: [...keys.job, id],

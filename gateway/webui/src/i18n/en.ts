@@ -33,6 +33,13 @@ export const en = {
     themes: { auto: "System", light: "Light", dark: "Dark" },
     nowhere: "There is no such page",
     nowhereHint: "The address may be old, or mistyped.",
+    broken: "This page cannot be shown",
+    missing: "A part of it did not arrive",
+    missingHint:
+      "The connection may be lost, or Timbre may have been updated: then a reload fetches the new page. What is stored on the server is safe.",
+    mistake: "Something in it went wrong",
+    mistakeHint: "The fault is in the page, not in what you did. What is stored on the server is safe; a reload often helps.",
+    reload: "Reload the page",
   },
   places: {
     voices: "Voices",
@@ -167,6 +174,12 @@ export const en = {
     crossed: "The longest segment must not be shorter than the shortest.",
     defaults: "Defaults",
     start: (count: number) => (count > 1 ? `Segment ${count} recordings` : "Segment the recording"),
+    anew: (name: string) => `Segment ${name} anew?`,
+    goes: (transcripts: number, excluded: number) =>
+      `Where a recording is cut otherwise than now, the old segments go, with up to ${transcripts} ${transcripts === 1 ? "transcript" : "transcripts"} and ${excluded} ${excluded === 1 ? "exclusion" : "exclusions"}. This cannot be undone.`,
+    stays: (edited: number) =>
+      `What comes out the same stays, and so does what a person has edited (${edited} ${edited === 1 ? "segment" : "segments"}).`,
+    reallyStart: "Segment anew",
     preview: "Preview",
     kept: "Kept",
     average: "Average",
@@ -280,6 +293,8 @@ export const en = {
     model: "Model",
     modelHint: "The voice will be listed under this name.",
     exists: (name: string) => `${name} has checkpoints already`,
+    elsewhere: (name: string, taught: string, wished: string) =>
+      `${name} was trained on ${taught}. Continuing would turn that voice into ${wished}; for a voice of its own, change the name above.`,
     resume: "Continue.",
     resumeHint: "From the last one.",
     overwrite: "Begin anew.",

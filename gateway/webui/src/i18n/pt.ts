@@ -33,6 +33,14 @@ export const pt: Messages = {
     themes: { auto: "Sistema", light: "Claro", dark: "Escuro" },
     nowhere: "Esta página não existe",
     nowhereHint: "O endereço pode ser antigo ou ter um erro de digitação.",
+    broken: "Não é possível mostrar esta página",
+    missing: "Uma parte dela não chegou",
+    missingHint:
+      "A conexão pode ter caído, ou o Timbre pode ter sido atualizado: nesse caso, recarregar traz a página nova. O que está guardado no servidor está a salvo.",
+    mistake: "Algo nela deu errado",
+    mistakeHint:
+      "O defeito é da página, não do que você fez. O que está guardado no servidor está a salvo; recarregar costuma ajudar.",
+    reload: "Recarregar a página",
   },
   places: {
     voices: "Vozes",
@@ -173,6 +181,12 @@ export const pt: Messages = {
     crossed: "O segmento mais longo não pode ser menor que o mais curto.",
     defaults: "Padrões",
     start: (count) => (count > 1 ? `Segmentar ${count} gravações` : "Segmentar a gravação"),
+    anew: (name) => `Segmentar ${name} de novo?`,
+    goes: (transcripts, excluded) =>
+      `Onde uma gravação for cortada de outro modo, os segmentos antigos somem, com até ${transcripts} ${transcripts === 1 ? "transcrição" : "transcrições"} e ${excluded} ${excluded === 1 ? "descarte" : "descartes"}. Não é possível desfazer.`,
+    stays: (edited) =>
+      `O que sair igual fica, e também o que uma pessoa editou (${edited} ${edited === 1 ? "segmento" : "segmentos"}).`,
+    reallyStart: "Segmentar de novo",
     preview: "Prévia",
     kept: "Aproveitado",
     average: "Média",
@@ -287,6 +301,8 @@ export const pt: Messages = {
     model: "Modelo",
     modelHint: "A voz aparecerá com este nome.",
     exists: (name) => `${name} já tem checkpoints`,
+    elsewhere: (name, taught, wished) =>
+      `${name} foi treinado com ${taught}. Continuar transformaria essa voz em ${wished}; para uma voz separada, mude o nome acima.`,
     resume: "Continuar.",
     resumeHint: "A partir do último.",
     overwrite: "Começar de novo.",

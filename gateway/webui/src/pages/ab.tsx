@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, lazy, Suspense, useEffect, useRef, useState } from "react";
+import { type FormEvent, Suspense, useEffect, useRef, useState } from "react";
 import { Link } from "wouter";
 import { useAct } from "../api/act";
 import { api, ask, fetchOk } from "../api/client";
@@ -13,8 +13,9 @@ import { CheckpointSelect } from "../ui/checkpoint-select";
 import { useParameters } from "../ui/parameters";
 import { useStored } from "../ui/stored";
 import "./ab/ab.css";
+import { lazily } from "../ui/lazily";
 
-const Waveform = lazy(() => import("../audio/waveform"));
+const Waveform = lazily(() => import("../audio/waveform"));
 
 type Side = "base" | "finetuned";
 

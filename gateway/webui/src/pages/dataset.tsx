@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { lazy, Suspense, useState } from "react";
+import { Suspense, useState } from "react";
 import { Link, useLocation, useParams } from "wouter";
 import { useAct } from "../api/act";
 import { api, ask } from "../api/client";
@@ -7,13 +7,15 @@ import { usePolling } from "../api/live";
 import { useMay } from "../api/may";
 import { datasets } from "../api/queries";
 import { useSpoken } from "../i18n";
-import { bareName, datasetPath, folderOf } from "../names";
+import { bareName, datasetPath, folderOf, nameIn } from "../names";
 import { Button, Dialog, ErrorNote, Figure, Note, Page, Skeleton } from "../ui/basics";
+import { lazily } from "../ui/lazily";
+import { Nowhere } from "../ui/nowhere";
 import { saveExport } from "../ui/save";
 import { Recordings } from "./dataset/recordings";
 
-const Segmenting = lazy(() => import("./dataset/segmenting"));
-const Review = lazy(() => import("./dataset/review"));
+const Segmenting = lazily(() => import("./dataset/segmenting"));
+const Review = lazily(() => import("./dataset/review"));
 
 const PARTS = [
   { name: "recordings", path: "" },
@@ -23,10 +25,14 @@ const PARTS = [
 
 /** One dataset: its recordings, how they are cut, and the review of what came of it. */
 export default function Dataset() {
+  const { name: address = "", part = "" } = useParams<{ name: string; part?: string }>();
+  const name = nameIn(address);
+  return name === null ? <Nowhere /> : <Parts folder={folderOf(name)} part={part} />;
+}
+
+function Parts({ folder, part }: { folder: string; part: string }) {
   const { t, f } = useSpoken();
   const may = useMay();
-  const { name = "", part = "" } = useParams<{ name: string; part?: string }>();
-  const folder = folderOf(decodeURIComponent(name));
   const { data, error, refetch } = useQuery({ ...datasets, refetchInterval: usePolling() });
   const stats = data?.datasets.find((one) => one.folder === folder);
   const [, navigate] = useLocation();

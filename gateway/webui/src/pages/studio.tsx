@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type FormEvent, lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
+import { type FormEvent, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { useAct } from "../api/act";
 import { api, ask, fetchOk, token } from "../api/client";
 import { usePolling } from "../api/live";
@@ -17,8 +17,9 @@ import { save } from "../ui/save";
 import { useStored } from "../ui/stored";
 import { colour, useTheme } from "../ui/theme";
 import "./studio/studio.css";
+import { lazily } from "../ui/lazily";
 
-const Waveform = lazy(() => import("../audio/waveform"));
+const Waveform = lazily(() => import("../audio/waveform"));
 const LONGEST = 10_000;
 
 /** Text in, speech out, while it is still being made; and everything that was said before. */

@@ -1,11 +1,12 @@
 import { useQueryClient } from "@tanstack/react-query";
-import { useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useMemo, useRef, useState } from "react";
 import { api, ask, Problem, unreachable } from "../../api/client";
 import { keys, partial, segments as segmentsQuery } from "../../api/queries";
 import type { Segment, SegmentChanged } from "../../api/schema";
 import { useSpoken } from "../../i18n";
 import { inWords } from "../../ui/said";
 import { toast } from "../../ui/toasts";
+import { useUnsaved } from "../../ui/unsaved";
 
 const RETRY_MILLISECONDS = 2000;
 
@@ -24,6 +25,8 @@ interface Step {
   ids: string[];
   /** What each was before. */
   before: Change[];
+  /** What the only one is after it, as the server says once it has answered. */
+  after: Change;
 }
 
 export interface Edits {
@@ -31,7 +34,8 @@ export interface Edits {
   /** With what was `seen` when somebody began to write: if that has been changed since, both are shown. */
   edit: (segment: Segment, change: Change, seen?: Change) => void;
   excludeAll: (segments: Segment[], excluded: boolean) => void;
-  undo: () => void;
+  /** Takes the last step back; returns the segment that it was about. */
+  undo: () => string | undefined;
   canUndo: boolean;
   /** Ends a conflict: with one's own words, or with what is there. */
   settle: (id: string, mine: boolean) => void;
@@ -65,7 +69,8 @@ export function useEdits(folder: string): Edits {
   );
 
   const send = useCallback(
-    async (id: string, change: Change, before: Segment) => {
+    async (id: string, change: Change, before: Segment, step?: Step) => {
+      const forget = () => setSteps((all) => all.filter((one) => one !== step));
       const params = { path: { id }, query: { folder } };
       for (let attempt = 0; ; attempt++) {
         const revision = current(id)?.revision ?? before.revision;
@@ -73,6 +78,7 @@ export function useEdits(folder: string): Edits {
           const now = await ask(api.PATCH("/training/dataset/segments/{id}", { params, body: { ...change, revision } }));
           replace(id, () => now);
           own.current.set(id, now.revision);
+          if (step) step.after = inverse(now, change);
           client.invalidateQueries({ queryKey: keys.datasets });
           return;
         } catch (error) {
@@ -87,11 +93,13 @@ export function useEdits(folder: string): Edits {
           if (error instanceof Problem && error.status === 409 && error.body.segment) {
             const theirs = (error.body as unknown as SegmentChanged).segment;
             replace(id, () => theirs);
+            forget();
             // one that arrived although its answer did not is no conflict
             if (!says(theirs, change)) setConflicts((all) => new Map(all).set(id, { mine: change, theirs }));
             return;
           }
           replace(id, (now) => ({ ...before, revision: now.revision }));
+          forget();
           toast(inWords(error, t), { bad: true });
           return;
         }
@@ -101,7 +109,7 @@ export function useEdits(folder: string): Edits {
   );
 
   const apply = useCallback(
-    (segment: Segment, change: Change) => {
+    (segment: Segment, change: Change, step?: Step) => {
       // what is read meanwhile must not put the old text back; a list that is not complete yet is read to its end, and once more
       const whole = !partial.has(folder);
       if (whole) client.cancelQueries({ queryKey: keyed.current });
@@ -111,7 +119,7 @@ export function useEdits(folder: string): Edits {
         edited: now.edited || change.transcript !== undefined || change.normalised !== undefined,
       }));
       const earlier = sending.current.get(segment.id) ?? Promise.resolve();
-      const mine = earlier.then(() => send(segment.id, change, segment));
+      const mine = earlier.then(() => send(segment.id, change, segment, step));
       sending.current.set(segment.id, mine);
       mine.finally(() => {
         if (!whole) client.invalidateQueries({ queryKey: keyed.current });
@@ -129,8 +137,9 @@ export function useEdits(folder: string): Edits {
         setConflicts((all) => new Map(all).set(segment.id, { mine: change, theirs }));
         return;
       }
-      setSteps((all) => [...all, { ids: [segment.id], before: [inverse(segment, change)] }]);
-      apply(segment, change);
+      const step: Step = { ids: [segment.id], before: [inverse(segment, change)], after: change };
+      setSteps((all) => [...all, step]);
+      apply(segment, change, step);
     },
     [apply, current],
   );
@@ -158,7 +167,7 @@ export function useEdits(folder: string): Edits {
       const changing = segments.filter((one) => one.excluded !== excluded);
       if (!changing.length) return;
       const ids = changing.map((one) => one.id);
-      setSteps((all) => [...all, { ids, before: changing.map(() => ({ excluded: !excluded })) }]);
+      setSteps((all) => [...all, { ids, before: changing.map(() => ({ excluded: !excluded })), after: { excluded } }]);
       batch(ids, excluded);
     },
     [batch],
@@ -168,15 +177,21 @@ export function useEdits(folder: string): Edits {
   latest.current = steps;
   const undo = useCallback(() => {
     const step = latest.current.at(-1);
-    if (!step) return;
+    if (!step) return undefined;
     setSteps((all) => all.slice(0, -1));
     if (step.ids.length > 1) {
       batch(step.ids, step.before[0]?.excluded ?? false);
-      return;
+      return undefined;
     }
     const [id, before] = [step.ids[0], step.before[0]];
     const segment = id === undefined ? undefined : current(id);
-    if (segment && before) apply(segment, before);
+    if (!segment || !before || says(segment, before)) return id;
+    // what somebody else wrote over it is not what is to be taken back; one's own edits of both texts may overtake each other
+    const { transcript } = step.after;
+    const mine = own.current.get(segment.id) === segment.revision && transcript !== undefined;
+    if (sending.current.has(segment.id) || says(segment, mine ? { transcript } : step.after)) apply(segment, before);
+    else setConflicts((all) => new Map(all).set(segment.id, { mine: before, theirs: segment }));
+    return id;
   }, [apply, batch, current]);
 
   const settle = useCallback(
@@ -193,13 +208,7 @@ export function useEdits(folder: string): Edits {
     [apply, conflicts, current],
   );
 
-  useEffect(() => {
-    const warn = (event: BeforeUnloadEvent) => {
-      if (sending.current.size) event.preventDefault();
-    };
-    window.addEventListener("beforeunload", warn);
-    return () => window.removeEventListener("beforeunload", warn);
-  }, []);
+  useUnsaved(() => sending.current.size > 0);
 
   return useMemo(
     () => ({ conflicts, edit, excludeAll, undo, canUndo: steps.length > 0, settle }),
@@ -207,7 +216,7 @@ export function useEdits(folder: string): Edits {
   );
 }
 
-/** What puts back what a change takes away; the normalised text belongs to the transcript it was made from. */
+/** What a segment says where a change is made, so that it can be put back; the normalised text belongs to the transcript it was made from. */
 function inverse(segment: Segment, change: Change): Change {
   const before: Change = {};
   if (change.excluded !== undefined) before.excluded = segment.excluded;

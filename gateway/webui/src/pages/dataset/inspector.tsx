@@ -1,12 +1,14 @@
-import { lazy, type RefObject, Suspense, useEffect, useState } from "react";
+import { type RefObject, Suspense, useEffect, useRef, useState } from "react";
 import type { Segment } from "../../api/schema";
 import type { WaveHandle } from "../../audio/waveform";
 import { useSpoken } from "../../i18n";
 import { Badge, Button, Field } from "../../ui/basics";
+import { lazily } from "../../ui/lazily";
+import { useUnsaved } from "../../ui/unsaved";
 import type { Conflict, Edits } from "./edits";
 import { LONGEST } from "./filter";
 
-const Waveform = lazy(() => import("../../audio/waveform"));
+const Waveform = lazily(() => import("../../audio/waveform"));
 
 interface InspectorProps {
   segment: Segment;
@@ -46,11 +48,11 @@ export function Inspector({ segment, conflict, folded, mayEdit, wave, play, onPl
           <div className="stack">
             <strong>{t.review.conflictTitle}</strong>
             <p>
-              {t.review.theirs}: <q>{conflict.theirs.transcript ?? ""}</q>
+              {t.review.theirs}: <q>{conflict.theirs[differing(conflict)] ?? ""}</q>
             </p>
-            {(conflict.mine.transcript ?? conflict.mine.normalised) !== undefined && (
+            {conflict.mine[differing(conflict)] !== undefined && (
               <p>
-                {t.review.mine}: <q>{conflict.mine.transcript ?? conflict.mine.normalised}</q>
+                {t.review.mine}: <q>{conflict.mine[differing(conflict)]}</q>
               </p>
             )}
             <div className="actions">
@@ -94,6 +96,12 @@ export function Inspector({ segment, conflict, folded, mayEdit, wave, play, onPl
   );
 }
 
+/** The text that a conflict is about. */
+function differing({ mine, theirs }: Conflict): "transcript" | "normalised" {
+  const alike = mine.transcript === undefined || mine.transcript === (theirs.transcript ?? "");
+  return alike && mine.normalised !== undefined ? "normalised" : "transcript";
+}
+
 interface AreaProps {
   segment: Segment;
   field: "transcript" | "normalised";
@@ -107,6 +115,15 @@ function Area({ segment, field, mayEdit, onEdit }: AreaProps) {
   const [text, setText] = useState(stored);
   // what it said when somebody began to write; what others write meanwhile comes after that
   const [seen, setSeen] = useState<string | null>(null);
+  const save = () => {
+    if (seen !== null && text !== seen) onEdit(segment, { [field]: text }, { [field]: seen });
+    setSeen(null);
+  };
+  const leaving = useRef(save);
+  leaving.current = save;
+  useUnsaved(() => seen !== null && text !== seen, seen !== null);
+  // what goes away with the focus in it is never told that it lost the focus
+  useEffect(() => () => leaving.current(), []);
   useEffect(() => {
     if (seen === null) setText(stored);
   }, [stored, seen]);
@@ -122,10 +139,7 @@ function Area({ segment, field, mayEdit, onEdit }: AreaProps) {
           lang={segment.language || undefined}
           onChange={(event) => setText(event.target.value)}
           onFocus={() => setSeen(stored)}
-          onBlur={() => {
-            if (seen !== null && text !== seen) onEdit(segment, { [field]: text }, { [field]: seen });
-            setSeen(null);
-          }}
+          onBlur={save}
           onKeyDown={(event) => {
             if (event.key === "Escape") setText(seen ?? stored);
             if (event.key === "Enter" && !event.shiftKey) {

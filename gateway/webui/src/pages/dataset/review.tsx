@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { Suspense, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { Link } from "wouter";
 import { usePolling } from "../../api/live";
 import { useMay } from "../../api/may";
@@ -16,8 +16,9 @@ import { FIGURES, type Figure, figureOf, filtered, readFilter, STATUSES, writeRa
 import { Inspector } from "./inspector";
 import { type Editing, SegmentTable } from "./segment-table";
 import "./review.css";
+import { lazily } from "../../ui/lazily";
 
-const Histogram = lazy(() => import("../../plots/histogram"));
+const Histogram = lazily(() => import("../../plots/histogram"));
 
 /** The review: every segment of a dataset, to be heard, read, corrected and left out, by keyboard alone if one likes. */
 export default function Review({ folder }: { folder: string }) {
@@ -73,10 +74,12 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
   const [chosen, setChosen] = useState(() => parameters.get("segment") ?? "");
   const [wanted, setWanted] = useState({ id: "", count: 0 });
   const settled = useSettled(chosen, 400);
-  const index = Math.max(
-    0,
-    shown.findIndex((one) => one.id === chosen),
-  );
+  // one that an edit takes out of the list leaves its place to the one after it
+  const asked = JSON.stringify(filter);
+  const place = useRef({ asked, index: 0 });
+  const found = shown.findIndex((one) => one.id === chosen);
+  if (found >= 0 || place.current.asked !== asked) place.current = { asked, index: Math.max(0, found) };
+  const index = Math.max(0, Math.min(place.current.index, shown.length - 1));
   const active = shown[index];
   const mayEdit = may("dataset:write");
   const flags = useMemo(() => [...new Set(segments.flatMap((one) => one.flags))].sort(), [segments]);
@@ -88,6 +91,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
     setChosen(next.id);
     if (play) setWanted((before) => ({ id: next.id, count: before.count + 1 }));
   };
+  const undo = () => setChosen(edits.undo() ?? chosen);
   // the address follows; browsers allow only so many changes of it
   useEffect(() => {
     if (settled) setParameters({ segment: settled });
@@ -183,7 +187,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
           >
             {t.review.details}
           </Button>
-          <Button icon="undo" disabled={!edits.canUndo} onClick={edits.undo}>
+          <Button icon="undo" disabled={!edits.canUndo} onClick={undo}>
             {t.common.undo}
           </Button>
           {Boolean(narrowed) && shown.length > 0 && (
@@ -225,7 +229,7 @@ function Desk({ folder, segments }: { folder: string; segments: Segment[] }) {
             onEditing={setEditing}
             onDetails={() => setDetails(!details)}
             onEdit={edits.edit}
-            onUndo={edits.undo}
+            onUndo={undo}
           />
         ) : (
           <Card>

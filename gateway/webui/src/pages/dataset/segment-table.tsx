@@ -6,6 +6,7 @@ import { useSpoken } from "../../i18n";
 import { Badge, Button } from "../../ui/basics";
 import { Icon } from "../../ui/icons";
 import { colour, useTheme } from "../../ui/theme";
+import { useUnsaved } from "../../ui/unsaved";
 import type { Conflict, Edits } from "./edits";
 import { type Figure, type Filter, LONGEST } from "./filter";
 
@@ -45,7 +46,7 @@ interface Actions {
   play: (index: number) => void;
   exclude: (index: number) => void;
   begin: (index: number, field: Editing["field"]) => void;
-  save: (index: number, field: Editing["field"], text: string, seen: string, then: "stay" | "next" | "other") => void;
+  save: (one: Segment, field: Editing["field"], text: string, seen: string, then: "stay" | "next" | "other") => void;
   cancel: () => void;
 }
 
@@ -96,11 +97,10 @@ export function SegmentTable(props: TableProps) {
       latest.current.onSelect(index);
       latest.current.onEditing({ id: one.id, field });
     },
-    save: (index, field, text, seen, then) => {
-      const { onEdit, onEditing, onNext, segments } = latest.current;
-      const one = segments[index];
-      if (one && text !== seen) onEdit(one, { [field]: text }, { [field]: seen });
-      onEditing(then === "other" && one ? { id: one.id, field: field === "transcript" ? "normalised" : "transcript" } : null);
+    save: (one, field, text, seen, then) => {
+      const { onEdit, onEditing, onNext } = latest.current;
+      if (text !== seen) onEdit(one, { [field]: text }, { [field]: seen });
+      onEditing(then === "other" ? { id: one.id, field: field === "transcript" ? "normalised" : "transcript" } : null);
       if (then === "next") onNext();
       if (then !== "other") grid.current?.focus({ preventScroll: true });
     },
@@ -128,8 +128,10 @@ export function SegmentTable(props: TableProps) {
     else if (event.key === " ") props.onPlay(active);
     else if (event.key === "z" && (event.ctrlKey || event.metaKey)) props.onUndo();
     else if (event.ctrlKey || event.metaKey || event.altKey) return;
-    else if (event.key === "x" && mayEdit) actions.exclude(active);
-    else if (event.key === "e") actions.begin(active, "transcript");
+    else if (event.key === "x" && mayEdit) {
+      actions.exclude(active);
+      grid.current?.focus({ preventScroll: true }); // the row may leave the list, and the focus with it
+    } else if (event.key === "e") actions.begin(active, "transcript");
     else if (event.key === "n") actions.begin(active, "normalised");
     else if (event.key === "i") props.onDetails();
     else return;
@@ -330,12 +332,19 @@ function Text({ segment, index, field, editing, mayEdit, actions }: TextProps) {
   const ended = useRef(false);
   const input = useRef<HTMLInputElement>(null);
   const seen = useRef("");
+  const written = useRef("");
+  const leave = useRef(() => {});
   // biome-ignore lint/correctness/useExhaustiveDependencies: what it said when the writing began
   useLayoutEffect(() => {
     ended.current = false;
     seen.current = value ?? "";
-    if (editing) input.current?.focus();
+    written.current = seen.current;
+    if (!editing) return;
+    input.current?.focus();
+    // what goes away with the focus in it is never told that it lost the focus
+    return () => leave.current();
   }, [editing]);
+  useUnsaved(() => written.current !== seen.current && !ended.current, editing);
   if (!editing) {
     return (
       // biome-ignore lint/a11y/noStaticElementInteractions: the keys e and n do the same
@@ -351,13 +360,19 @@ function Text({ segment, index, field, editing, mayEdit, actions }: TextProps) {
   const save = (then: "stay" | "next" | "other") => {
     if (ended.current) return;
     ended.current = true;
-    actions.save(index, field, input.current?.value ?? "", seen.current, then);
+    actions.save(segment, field, written.current, seen.current, then);
+  };
+  leave.current = () => {
+    if (written.current !== seen.current) save("stay");
   };
   return (
     <input
       ref={input}
       className={`segment-edit ${field}`}
       defaultValue={value ?? ""}
+      onChange={(event) => {
+        written.current = event.target.value;
+      }}
       maxLength={LONGEST[field]}
       aria-label={`${t.review.fields[field]}: ${segment.id}`}
       onClick={(event) => event.stopPropagation()}

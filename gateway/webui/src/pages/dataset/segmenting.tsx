@@ -1,18 +1,21 @@
 import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
-import { lazy, Suspense, useMemo } from "react";
+import { Suspense, useMemo, useState } from "react";
 import { Link } from "wouter";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
-import { keys, recordings } from "../../api/queries";
+import { LOOK, useMay } from "../../api/may";
+import { keys, newestJob, recordings, segments as segmentsQuery } from "../../api/queries";
+import type { Job, Segment } from "../../api/schema";
 import { useSpoken } from "../../i18n";
-import { datasetPath } from "../../names";
-import { Button, Card, Empty, ErrorNote, Field, Figure, Knob, Skeleton } from "../../ui/basics";
+import { bareName, datasetPath } from "../../names";
+import { Button, Card, Dialog, Empty, ErrorNote, Field, Figure, Knob, Skeleton } from "../../ui/basics";
 import { isActive, JobLine, useNewestJob } from "../../ui/job-line";
+import { lazily } from "../../ui/lazily";
 import { useParameters } from "../../ui/parameters";
 import { useSettled, useStored } from "../../ui/stored";
 import { Timeline } from "./timeline";
 
-const Histogram = lazy(() => import("../../plots/histogram"));
+const Histogram = lazily(() => import("../../plots/histogram"));
 
 const DEFAULTS = { min_duration: 7, max_duration: 12, vad_threshold: -40 };
 const LANGUAGES = ["pt", "en", "es", "fr", "de", "it"] as const;
@@ -23,7 +26,11 @@ const SETTLE_MILLISECONDS = 60;
 export default function Segmenting({ folder }: { folder: string }) {
   const { t, f } = useSpoken();
   const client = useQueryClient();
-  const [knobs, setKnobs] = useStored(`knobs.${folder}`, DEFAULTS);
+  const may = useMay();
+  const last = useQuery({ ...newestJob("dataset.segment", folder), enabled: may(...LOOK.jobs) });
+  const job = useNewestJob("dataset.segment", folder) ?? last.data ?? undefined;
+  const [knobs, setKnobs] = useKnobs(folder, job);
+  const [loss, setLoss] = useState<Loss | null>(null);
   const [parameters, setParameters] = useParameters();
   const found = useQuery(recordings(folder));
   const source = parameters.get("recording") ?? found.data?.recordings[0]?.source ?? "";
@@ -39,14 +46,19 @@ export default function Segmenting({ folder }: { folder: string }) {
     gcTime: 60_000,
     retry: false,
   });
-  const job = useNewestJob("dataset.segment", folder);
   const start = useAct(async () => {
+    setLoss(null);
     await ask(api.POST("/training/dataset/segment", { body: { folder, ...knobs } }));
     await client.invalidateQueries({ queryKey: keys.jobs });
   });
+  const asked = useAct(async () => {
+    const found = lossOf(await client.fetchQuery({ ...segmentsQuery(folder), staleTime: 0 }));
+    if (found.transcripts || found.excluded) setLoss(found);
+    else await start.run();
+  });
   const lengths = useMemo(() => (preview.data?.segments ?? []).map((one) => one.end_s - one.start_s), [preview.data]);
 
-  if (found.isPending) return <Skeleton rows={3} height={120} />;
+  if (found.isPending || last.isLoading) return <Skeleton rows={3} height={120} />;
   if (found.error) return <ErrorNote error={found.error} again={() => found.refetch()} />;
   if (!found.data.recordings.length) {
     return (
@@ -101,19 +113,31 @@ export default function Segmenting({ folder }: { folder: string }) {
             error={wrong?.field === "vad_threshold" ? wrong.text : undefined}
             onChange={(vad_threshold) => setKnobs({ ...knobs, vad_threshold })}
           />
-          <ErrorNote error={start.error} />
+          <ErrorNote error={asked.error ?? start.error} />
           <div className="actions">
             <Button
               kind="primary"
               needs="dataset:write"
-              busy={start.busy}
+              busy={asked.busy || start.busy}
               disabled={wrong !== null || Boolean(job && isActive(job))}
-              onClick={() => start.run()}
+              onClick={() => asked.run()}
             >
               {t.segment.start(found.data.recordings.length)}
             </Button>
           </div>
           {job && <JobLine job={job} />}
+          <Dialog open={loss !== null} title={t.segment.anew(bareName(folder))} close={() => setLoss(null)}>
+            {loss && <p>{t.segment.goes(loss.transcripts, loss.excluded)}</p>}
+            {loss && <p>{t.segment.stays(loss.edited)}</p>}
+            <div className="actions">
+              <Button kind="danger" onClick={() => start.run()}>
+                {t.segment.reallyStart}
+              </Button>
+              <Button kind="quiet" onClick={() => setLoss(null)}>
+                {t.common.cancel}
+              </Button>
+            </div>
+          </Dialog>
         </Card>
         <Transcribing folder={folder} />
       </div>
@@ -171,6 +195,42 @@ export default function Segmenting({ folder }: { folder: string }) {
       </Card>
     </div>
   );
+}
+
+/**
+ * How to cut: as somebody set it here since the last segmentation, else as that one did, wherever it was begun: a dataset
+ * must not be cut otherwise only because another device asks for it.
+ */
+function useKnobs(folder: string, last: Job | undefined): [typeof DEFAULTS, (knobs: typeof DEFAULTS) => void] {
+  const [kept, keep] = useStored(`knobs.${folder}`, { after: "", knobs: DEFAULTS });
+  const after = last?.id ?? "";
+  const knobs = useMemo(() => (kept.after === after ? kept.knobs : last ? knobsOf(last) : DEFAULTS), [kept, after, last]);
+  return [knobs, (knobs) => keep({ after, knobs })];
+}
+
+function knobsOf({ parameters }: Job): typeof DEFAULTS {
+  const or = (value: unknown, usual: number) => (typeof value === "number" ? value : usual);
+  return {
+    min_duration: or(parameters.min_duration_seconds, DEFAULTS.min_duration),
+    max_duration: or(parameters.max_duration_seconds, DEFAULTS.max_duration),
+    vad_threshold: or(parameters.vad_threshold_db, DEFAULTS.vad_threshold),
+  };
+}
+
+/** What another segmentation may cost: how many transcripts and exclusions, beside the segments that stay as edited. */
+interface Loss {
+  transcripts: number;
+  excluded: number;
+  edited: number;
+}
+
+function lossOf(segments: readonly Segment[]): Loss {
+  const loose = segments.filter((one) => !one.edited);
+  return {
+    transcripts: loose.filter((one) => one.transcript !== null).length,
+    excluded: loose.filter((one) => one.excluded).length,
+    edited: segments.length - loose.length,
+  };
 }
 
 type Messages = ReturnType<typeof useSpoken>["t"];

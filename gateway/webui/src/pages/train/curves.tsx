@@ -1,14 +1,15 @@
 import { useQueries } from "@tanstack/react-query";
-import { lazy, Suspense, useMemo } from "react";
+import { Suspense, useMemo } from "react";
 import { usePolling } from "../../api/live";
 import { metrics } from "../../api/queries";
 import type { Run, Series, TrainingMetrics } from "../../api/schema";
 import { useSpoken } from "../../i18n";
 import type { Line } from "../../plots/chart";
 import { Card, Figure, Skeleton } from "../../ui/basics";
+import { lazily } from "../../ui/lazily";
 import { useStored } from "../../ui/stored";
 
-const Chart = lazy(() => import("../../plots/chart"));
+const Chart = lazily(() => import("../../plots/chart"));
 
 /** Steps over which the present speed is measured. */
 const SPEED_STEPS = 50;

@@ -4,7 +4,13 @@ import { Link } from "wouter";
 import { useAct } from "../../api/act";
 import { api, ask, Problem } from "../../api/client";
 import { LOOK, useMay } from "../../api/may";
-import { checkpoints as checkpointsQuery, datasets as datasetsQuery, estimate as estimateQuery, keys } from "../../api/queries";
+import {
+  checkpoints as checkpointsQuery,
+  datasets as datasetsQuery,
+  estimate as estimateQuery,
+  keys,
+  voices as voicesQuery,
+} from "../../api/queries";
 import type { Run, TrainingRequest } from "../../api/schema";
 import { useSpoken } from "../../i18n";
 import { bareName, NAME_PATTERN } from "../../names";
@@ -15,14 +21,14 @@ import { useSettled, useStored } from "../../ui/stored";
 
 const LANGUAGES = ["pt", "en", "es", "fr", "de", "it"] as const;
 const USUAL = {
-  model_name: null as string | null,
   epochs: 100,
   batch_size: 4,
   learning_rate: 0.0001,
   use_deepspeed: false,
   language: "pt",
-  onward: "resume" as "resume" | "overwrite",
 };
+/** What is done with a model that is there already, once somebody has chosen; `about` says for which model and dataset. */
+const UNDECIDED = { about: "", way: null as "resume" | "overwrite" | null };
 const BOUNDS = { epochs: [10, 1000], batch_size: [1, 16], learning_rate: [0.00001, 0.01] } as const;
 
 interface FormProps {
@@ -36,17 +42,26 @@ export function TrainingForm({ runs, onStarted }: FormProps) {
   const client = useQueryClient();
   const [parameters, setParameters] = useParameters();
   const [wish, setWish] = useStored("training", USUAL);
+  const [names, setNames] = useStored<Record<string, string>>("training.names", {}); // by dataset
+  const [chosen, setChosen] = useStored("training.onward", UNDECIDED);
   const may = useMay();
   const sets = useQuery({ ...datasetsQuery, enabled: may(...LOOK.datasets) });
   const known = useQuery(checkpointsQuery);
+  const voices = useQuery(voicesQuery);
   const folder =
     parameters.get("dataset") ??
     sets.data?.datasets.find((one) => one.transcribed_percent > 0)?.folder ??
     sets.data?.datasets[0]?.folder ??
     "";
-  const name = wish.model_name ?? `${bareName(folder).replaceAll("/", "-")}_model`;
+  const name = names[folder] ?? `${bareName(folder).replaceAll("/", "-")}_model`;
   const wrongName = !NAME_PATTERN.test(name);
   const exists = known.data?.some((one) => one.model_name === name) ?? false;
+  const taught = voices.data?.voices.find((one) => one.name === name)?.dataset_folder ?? folder;
+  const about = `${name} ${folder}`;
+  // going on is what is usual, but not with the recordings of somebody else
+  const usual = taught === folder && !voices.isPending ? "resume" : null;
+  const way = exists ? (chosen.about === about ? chosen.way : usual) : null;
+  const decide = (one: "resume" | "overwrite") => setChosen({ about, way: one });
   const body: TrainingRequest = useMemo(
     () => ({
       model_name: name,
@@ -56,10 +71,10 @@ export function TrainingForm({ runs, onStarted }: FormProps) {
       learning_rate: wish.learning_rate,
       use_deepspeed: wish.use_deepspeed,
       language: wish.language,
-      resume: exists && wish.onward === "resume",
-      overwrite: exists && wish.onward === "overwrite",
+      resume: way === "resume",
+      overwrite: way === "overwrite",
     }),
-    [name, folder, wish, exists],
+    [name, folder, wish, way],
   );
   const outside = (field: keyof typeof BOUNDS) => !(wish[field] >= BOUNDS[field][0] && wish[field] <= BOUNDS[field][1]);
   const wrong = (field: keyof typeof BOUNDS) =>
@@ -69,7 +84,9 @@ export function TrainingForm({ runs, onStarted }: FormProps) {
           f.number(BOUNDS[field][1], field === "learning_rate" ? 2 : 0),
         )
       : undefined;
-  const valid = folder !== "" && !wrongName && !outside("epochs") && !outside("batch_size") && !outside("learning_rate");
+  const decided = !exists || way !== null;
+  const valid =
+    folder !== "" && !wrongName && decided && !outside("epochs") && !outside("batch_size") && !outside("learning_rate");
   const running = runs.find((one) => one.state === "running");
   const start = useAct(async () => {
     const started = await ask(api.POST("/training/start", { body }));
@@ -113,31 +130,22 @@ export function TrainingForm({ runs, onStarted }: FormProps) {
               value={name}
               spellCheck={false}
               autoComplete="off"
-              onChange={(event) => setWish({ ...wish, model_name: event.target.value })}
+              onChange={(event) => setNames({ ...names, [folder]: event.target.value })}
             />
           )}
         </Field>
         {exists && (
           <fieldset>
             <legend>{t.train.exists(name)}</legend>
+            {taught !== folder && <Note kind="warn">{t.train.elsewhere(name, bareName(taught), bareName(folder))}</Note>}
             <label className="check">
-              <input
-                type="radio"
-                name="onward"
-                checked={wish.onward === "resume"}
-                onChange={() => setWish({ ...wish, onward: "resume" })}
-              />
+              <input type="radio" name="onward" checked={way === "resume"} onChange={() => decide("resume")} />
               <span>
                 {t.train.resume} <span className="hint">{t.train.resumeHint}</span>
               </span>
             </label>
             <label className="check">
-              <input
-                type="radio"
-                name="onward"
-                checked={wish.onward === "overwrite"}
-                onChange={() => setWish({ ...wish, onward: "overwrite" })}
-              />
+              <input type="radio" name="onward" checked={way === "overwrite"} onChange={() => decide("overwrite")} />
               <span>
                 {t.train.overwrite} <span className="hint">{t.train.overwriteHint}</span>
               </span>
