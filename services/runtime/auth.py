@@ -268,7 +268,7 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.startswith("unix"):
+    if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

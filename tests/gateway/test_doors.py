@@ -414,7 +414,7 @@ async def test_every_method_has_scopes() -> None:
     assert {scope for needed in RPC_SCOPES.values() for scope in needed} <= set(SCOPES)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.168.1.2", "example.org", ""])
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.168.1.2", "example.org", "unix-box.example.org", ""])
 async def test_an_open_door_is_refused(host: str, tmp_path: Any) -> None:
     with pytest.raises(FailedPrecondition, match="TIMBRE_INSECURE"):
         check_listen(host, RuntimeSettings(data_dir=tmp_path))
