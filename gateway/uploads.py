@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
@@ -35,7 +34,9 @@ PATHS = ("/training/dataset/upload", "/training/dataset/import")
 # The service takes at most 1 MiB a message; larger pieces than these gain nothing.
 _CHUNK_BYTES = 256 * 1024
 
-# What is kept of a form on the gateway's own disk, which is no place for recordings, until its folder is known.
+# What is kept of a form on the gateway's own disk, which is no place for recordings, until its folder is known: the page,
+# our client and whoever writes the fields in the order of the documentation name it first.
+_MAX_EARLY_FILES = 16
 _MAX_EARLY_BYTES = 1024**3
 
 RequestT = TypeVar("RequestT", dataset_pb2.UploadRecordingRequest, dataset_pb2.UploadArchiveRequest)
@@ -136,10 +137,10 @@ async def _files(request: Request, field: str) -> AsyncIterator[_Incoming]:
         InvalidArgument: The form is malformed, names no folder or holds no file.
     """
     fields: dict[str, str] = {}
-    early: list[tuple[str, IO[bytes]]] = []
-    found, kept_bytes = False, 0
+    early: list[tuple[str, int]] = []  # names and sizes of the files that lie one behind the other in `kept`
+    found = False
     events = read_form(request)
-    try:
+    with tempfile.SpooledTemporaryFile(_CHUNK_BYTES) as kept:
         async for event in events:
             if isinstance(event, Field):
                 fields[event.name] = event.value
@@ -149,18 +150,18 @@ async def _files(request: Request, field: str) -> AsyncIterator[_Incoming]:
                     found = True
                     yield _Incoming(event.filename, fields, chunks)
                 elif event.filename:
-                    early.append((event.filename, await _keep(chunks, _MAX_EARLY_BYTES - kept_bytes)))
-                    kept_bytes += early[-1][1].seek(0, os.SEEK_END)
-                    early[-1][1].seek(0)
+                    if len(early) == _MAX_EARLY_FILES:
+                        raise _named_late(f"more than {_MAX_EARLY_FILES} files")
+                    early.append((event.filename, await _keep(chunks, kept)))
                 async for _ in chunks:  # what a call that failed has not taken, or a file input that was left empty
                     pass
         _require("folder" in fields, "folder", "name the dataset, such as datasets/my_voice")
         _require(found or bool(early), field, "send at least one file")
-        for name, kept in early:
-            yield _Incoming(name, fields, _read(kept))
-    finally:
-        for _, kept in early:
-            kept.close()
+        start = 0
+        for name, size in early:
+            kept.seek(start)  # whatever became of the one before
+            yield _Incoming(name, fields, _read(kept, size))
+            start += size
 
 
 def _require(given: bool, field: str, message: str) -> None:
@@ -179,24 +180,24 @@ async def _until_end(events: AsyncIterator[Event], request: Request) -> AsyncIte
         yield event
 
 
-async def _keep(chunks: AsyncIterator[bytes], largest: int) -> IO[bytes]:
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by whoever asked for it
-    size = 0
-    try:
-        async for piece in _in_pieces(chunks):
-            size += len(piece)
-            if size > largest:
-                raise InvalidArgument("The form names its folder after very large files: name it first.", reason=TOO_LARGE)
-            await asyncio.to_thread(file.write, piece)
-    except BaseException:
-        file.close()
-        raise
-    file.seek(0)
-    return file
+def _named_late(files: str, reason: str = "") -> InvalidArgument:
+    advice = "send the field folder first"
+    return InvalidArgument(f"The form names its folder after {files}: {advice}.", reason=reason, fields={"folder": advice})
 
 
-async def _read(file: IO[bytes]) -> AsyncIterator[bytes]:
-    while piece := await asyncio.to_thread(file.read, _CHUNK_BYTES):
+async def _keep(chunks: AsyncIterator[bytes], kept: IO[bytes]) -> int:
+    """Writes a file behind those that are kept already; returns its size."""
+    start = kept.tell()
+    async for piece in _in_pieces(chunks):
+        if kept.tell() + len(piece) > _MAX_EARLY_BYTES:
+            raise _named_late("very large files", TOO_LARGE)
+        await asyncio.to_thread(kept.write, piece)
+    return kept.tell() - start
+
+
+async def _read(kept: IO[bytes], size: int) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(kept.read, min(size, _CHUNK_BYTES)):
+        size -= len(piece)
         yield piece
 
 

@@ -3,12 +3,16 @@
 A feed keeps what came last, and watchers keep their own place in it. One that falls behind what the feed still has reads
 the log up to the present and goes on from there; so memory is bounded, nobody waits for a slow reader, and no line is
 lost or doubled. When a service goes away, the feed takes up its stream again where it broke off.
+
+The stream is opened with the token of one of the watchers. One that a service refuses costs its owners their place, and the
+next one is tried; nobody listens for longer than their own token counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +24,7 @@ import grpc
 from timbre.jobs.v1 import jobs_pb2
 
 from gateway.backends import Backends, CallFailed, call_metadata
-from services.runtime.auth import authorization
+from services.runtime.auth import authorization, caller
 from services.runtime.errors import ResourceExhausted
 
 logger = logging.getLogger("timbre.gateway")
@@ -30,6 +34,7 @@ _KEPT_JOBS = 1000
 _SHOWN_JOBS = 50  # who begins to watch all jobs is first told of the newest ones
 _RETRY_SECONDS = 1.0
 FeedT = TypeVar("FeedT", bound="Feed")
+_REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
 _ENDED = (jobs_pb2.JOB_STATE_SUCCEEDED, jobs_pb2.JOB_STATE_FAILED, jobs_pb2.JOB_STATE_STOPPED)
 
 
@@ -48,8 +53,35 @@ class Change:
     ended: bool = False
 
 
+@dataclass(eq=False, slots=True)
+class Watcher:
+    """Somebody who watches a feed.
+
+    Attributes:
+        authorization: Their token, as it came.
+        until: When it has expired, in seconds since 1970.
+        refused: Whether a service takes it no more.
+    """
+
+    authorization: str
+    until: float
+    refused: bool = False
+
+    def may_listen(self) -> bool:
+        """Whether there is more to tell them."""
+        return not self.refused and time.time() < self.until
+
+    def at_most(self, seconds: float) -> float:
+        """Returns how long to wait for news for them."""
+        return min(seconds, self.until - time.time())
+
+
 class JobGone(Exception):
     """The job that is watched does not exist any more."""
+
+
+class TokenRefused(Exception):
+    """A service does not take the token that a stream was to be opened with."""
 
 
 class Feed(ABC):
@@ -59,9 +91,7 @@ class Feed(ABC):
         self._backends = backends
         self._task: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
-        self.started = asyncio.Event()
-        self.watchers = 0
-        self.authorization = ""  # of whoever came last: an earlier one's token may have expired
+        self.watchers: dict[Watcher, None] = {}  # in the order in which they came
         self.version = 0
         self.over = False
 
@@ -72,7 +102,6 @@ class Feed(ABC):
     async def stop(self) -> None:
         """Ends, and sends the watchers home."""
         self.over = True
-        self.started.set()
         self._announce()
         if self._task:
             self._task.cancel()
@@ -82,10 +111,6 @@ class Feed(ABC):
     async def wait(self, version: int, timeout: float) -> bool:
         """Waits until there is something newer than a version, or the feed is over; False when nothing came in time."""
         return self.version != version or self.over or await _happens(self._changed, timeout)
-
-    async def has_started(self, timeout: float) -> bool:
-        """Waits until watchers may begin; False when that takes too long."""
-        return await _happens(self.started, timeout)
 
     @abstractmethod
     async def _catch_up(self) -> None:
@@ -110,33 +135,45 @@ class Feed(ABC):
 
     async def _run(self) -> None:
         try:
-            while not self.complete():
-                await self._read_once()
+            while self.watchers and not self.complete():
+                token = next(reversed(self.watchers)).authorization  # whoever came last has it for the longest, most often
+                try:
+                    await self._read_once(token)
+                except TokenRefused:
+                    self._send_home(token)
+                    continue
                 if not self.complete():
                     await asyncio.sleep(_RETRY_SECONDS)
         except JobGone:
             logger.info("a job that is watched has gone")
         finally:
             self.over = True
-            self.started.set()
             self._announce()
 
-    async def _read_once(self) -> None:
+    async def _read_once(self, token: str) -> None:
         """Reads the stream until it ends or breaks, from the first service that can be reached."""
-        authorization.set(self.authorization)
+        authorization.set(token)
         for stub in self._backends.jobs:
             try:
                 await self._catch_up()
-                self.started.set()
                 async for message in self._stream(stub):
                     self._take(message)
                     self._announce()
                 return
             except (CallFailed, grpc.aio.AioRpcError) as failed:
-                error = failed.error if isinstance(failed, CallFailed) else failed
-                if error.code() is grpc.StatusCode.NOT_FOUND:
+                code = (failed.error if isinstance(failed, CallFailed) else failed).code()
+                if code is grpc.StatusCode.NOT_FOUND:
                     raise JobGone from failed
-                logger.info("a stream of job events broke off (%s); taking it up again", error.code().name)
+                logger.info("a stream of job events broke off (%s); taking it up again", code.name)
+                if code in _REFUSED:
+                    raise TokenRefused from failed
+
+    def _send_home(self, token: str) -> None:
+        """Ends what is told to those who have a token. When they come again, they hear what is wrong with it."""
+        for watcher in [one for one in self.watchers if one.authorization == token]:
+            watcher.refused = True
+            del self.watchers[watcher]
+        self._announce()
 
 
 class JobFeed(Feed):
@@ -150,13 +187,15 @@ class JobFeed(Feed):
         self.lines: deque[jobs_pb2.LogLine] = deque()
         self.dropped = 0  # lines up to this sequence are not kept here
         self._newest = 0
+        self._started = False
 
     async def _catch_up(self) -> None:
-        if self.started.is_set():  # the stream itself goes on after the newest line
+        if self._started:  # the stream itself goes on after the newest line
             return
         request = jobs_pb2.GetJobLogRequest(job_id=self.job_id, tail_count=1)
         tail = await self._backends.call_jobs("GetJobLog", request)
         self._newest = self.dropped = tail.lines[-1].sequence if tail.lines else 0
+        self._started = True
 
     def _stream(self, stub: Any) -> Any:
         request = jobs_pb2.WatchJobRequest(job_id=self.job_id, after_sequence=self._newest)
@@ -222,24 +261,22 @@ class Hub:
 
     def check_room(self) -> None:
         """Raises ResourceExhausted when as many watch as may."""
-        if sum(feed.watchers for feed in self._feeds.values()) >= self._most:
+        if sum(len(feed.watchers) for feed in self._feeds.values()) >= self._most:
             raise ResourceExhausted(
                 "Too many follow jobs here at once: try again later, or ask for the job itself.", retry_after_seconds=5
             )
 
     async def follow_job(self, job_id: str, after: int, heartbeat: float) -> AsyncIterator[Change | None]:
-        """Yields what happens to a job, from its present state on, until it has ended.
+        """Yields what happens to a job, from its present state on, until it has ended, or the caller's token has expired.
 
         Args:
             job_id: Its id.
             after: Log lines with a larger sequence are told; 0 means the whole log.
             heartbeat: When nothing happens for so many seconds, None is yielded.
         """
-        async with self._watch(job_id, lambda: JobFeed(self._backends, job_id)) as feed:
-            while not await feed.has_started(heartbeat):
-                yield None
+        async with self._watch(job_id, lambda: JobFeed(self._backends, job_id)) as (feed, watcher):
             told = -1
-            while True:
+            while watcher.may_listen():
                 version, over = feed.version, feed.over
                 lines = await self._lines_after(feed, after) if feed.job else ()  # a job is told before its log
                 after = lines[-1].sequence if lines else after
@@ -248,29 +285,27 @@ class Hub:
                 if job or lines:
                     yield Change(job, lines)
                 if over:
-                    break
-                if not await feed.wait(version, heartbeat):
+                    if feed.complete():
+                        yield Change(feed.job, ended=True)
+                    return
+                if not await feed.wait(version, watcher.at_most(heartbeat)):
                     yield None
-            if feed.complete():
-                yield Change(feed.job, ended=True)
 
     async def follow_all(self, heartbeat: float) -> AsyncIterator[Change | None]:
-        """Yields the newest jobs, oldest first, then every job that changes, without end.
+        """Yields the newest jobs, oldest first, then every job that changes, until the caller's token has expired.
 
         Args:
             heartbeat: When nothing happens for so many seconds, None is yielded.
         """
-        async with self._watch("", lambda: AllJobsFeed(self._backends)) as feed:
-            while not await feed.has_started(heartbeat):
-                yield None
+        async with self._watch("", lambda: AllJobsFeed(self._backends)) as (feed, watcher):
             told = -1
-            while not feed.over:
+            while watcher.may_listen() and not feed.over:
                 version = feed.version
                 for changed_at, job in list(feed.jobs.values()):
                     if changed_at > told:
                         yield Change(job)
                 told = version
-                if not await feed.wait(version, heartbeat):
+                if not await feed.wait(version, watcher.at_most(heartbeat)):
                     yield None
 
     async def close(self) -> None:
@@ -279,19 +314,21 @@ class Hub:
         await asyncio.gather(*(feed.stop() for feed in list(self._feeds.values())))
 
     @asynccontextmanager
-    async def _watch(self, name: str, make: Callable[[], FeedT]) -> AsyncIterator[FeedT]:
-        feed = cast(FeedT, self._feeds.get(name)) if name in self._feeds else make()
-        feed.authorization = authorization.get()
+    async def _watch(self, name: str, make: Callable[[], FeedT]) -> AsyncIterator[tuple[FeedT, Watcher]]:
+        feed = cast("FeedT | None", self._feeds.get(name))
+        if feed is None or (feed.over and not feed.complete()):  # nobody was left whose token it could have gone on with
+            feed = make()
+        watcher = Watcher(authorization.get(), caller.get().until)
+        feed.watchers[watcher] = None
         if self._closing:
             await feed.stop()
-        elif name not in self._feeds:
+        elif self._feeds.get(name) is not feed:
             self._feeds[name] = feed
             feed.start()
-        feed.watchers += 1
         try:
-            yield feed
+            yield feed, watcher
         finally:
-            feed.watchers -= 1
+            feed.watchers.pop(watcher, None)
             if not feed.watchers and self._feeds.get(name) is feed:
                 del self._feeds[name]
                 await feed.stop()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 READ, WRITE, TRAINING, INFERENCE = "dataset:read", "dataset:write", "training", "inference"
 
-# The jobs of all kinds lie in one table: who may start some may look at all, and stop them.
+# The jobs of all kinds lie in one table: who may start some may look at all, and stop those of that kind.
 _LOOK = (READ, WRITE, TRAINING)
 _CHANGE = (WRITE, TRAINING)
 
@@ -72,3 +72,6 @@ RPC_SCOPES: Mapping[str, tuple[str, ...]] = {
     f"/{service}/{method}": scopes for service, methods in _BY_SERVICE.items() for method, scopes in methods.items()
 }
 """Full method name, as gRPC writes it, to scopes. What is not listed, reflection among it, needs `admin`."""
+
+JOB_SCOPES: Mapping[str, tuple[str, ...]] = {"dataset": (WRITE,), "trainer": (TRAINING,)}
+"""The first part of a job's kind, such as `trainer` of `trainer.train`, to the scopes of which one is needed to stop it."""

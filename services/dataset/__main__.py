@@ -15,7 +15,7 @@ from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import set_up_logging
 from services.runtime.server import run, serve
 from services.runtime.store import open_store
-from services.scopes import RPC_SCOPES
+from services.scopes import JOB_SCOPES, RPC_SCOPES
 
 
 async def main(settings: DatasetSettings) -> None:
@@ -29,9 +29,10 @@ async def main(settings: DatasetSettings) -> None:
     supervisor = Supervisor(queue, "services.dataset.work", KINDS, settings.dataset_jobs, settings)
     store = open_store(settings.storage_url, settings.s3_credentials)
     servicer = DatasetServicer(settings, store, queue, supervisor)
+    jobs = JobsServicer(queue, JOB_SCOPES)
     services = {
         "timbre.dataset.v1.DatasetService": lambda server: add_DatasetServiceServicer_to_server(servicer, server),
-        "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(JobsServicer(queue), server),
+        "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(jobs, server),
     }
     await serve(settings.dataset_listen, services, settings, scopes=RPC_SCOPES, background=[supervisor.run(), servicer.run()])
 

@@ -44,6 +44,9 @@ SERVER_OPTIONS: Sequence[tuple[str, int]] = (
 )
 """What a server of ours allows and asks of its connections; test servers take the same, or clients' pings offend them."""
 
+# Addresses of gRPC that no other machine reaches (https://github.com/grpc/grpc/blob/master/doc/naming.md).
+_SOCKETS_OF_THIS_MACHINE = ("unix:", "unix-abstract:")
+
 # Makes a servicer's registration on a server: `lambda server: add_XServicer_to_server(servicer, server)`.
 Register = Callable[[grpc.aio.Server], None]
 
@@ -91,7 +94,8 @@ async def serve(
         BackgroundEnded: A background task ended by itself.
     """
     try:
-        check_listen(listen.rpartition(":")[0], settings)
+        if not listen.startswith(_SOCKETS_OF_THIS_MACHINE):
+            check_listen(listen.rpartition(":")[0], settings)
         healthy = health.aio.HealthServicer()
         server = _make_server(services, settings, scopes, healthy)
         port = _bind(server, listen, tls.of_services(settings))

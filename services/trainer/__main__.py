@@ -13,7 +13,7 @@ from services.runtime.jobs.supervisor import Supervisor
 from services.runtime.logs import set_up_logging
 from services.runtime.server import run, serve
 from services.runtime.store import open_store
-from services.scopes import RPC_SCOPES
+from services.scopes import JOB_SCOPES, RPC_SCOPES
 from services.trainer.runs import TRAIN
 from services.trainer.servicer import KINDS, TrainerServicer
 from services.trainer.settings import TrainerSettings
@@ -30,9 +30,10 @@ async def main(settings: TrainerSettings) -> None:
     supervisor = Supervisor(queue, "services.trainer.work", KINDS, 1, settings)
     store = open_store(settings.storage_url, settings.s3_credentials)
     servicer = TrainerServicer(settings, store, queue, supervisor)
+    jobs = JobsServicer(queue, JOB_SCOPES)
     services = {
         "timbre.trainer.v1.TrainerService": lambda server: add_TrainerServiceServicer_to_server(servicer, server),
-        "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(JobsServicer(queue), server),
+        "timbre.jobs.v1.JobsService": lambda server: add_JobsServiceServicer_to_server(jobs, server),
     }
     await serve(settings.trainer_listen, services, settings, scopes=RPC_SCOPES, background=[supervisor.run()])
 

@@ -60,6 +60,12 @@ def test_services_listen_where_the_gateway_dials() -> None:
     assert services["gateway"]["ports"] == ["127.0.0.1:8000:8000"]
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_program_may_finish_before_it_is_killed(name: str) -> None:
+    drain = settings_of(name).model_fields["drain_grace_seconds"].default
+    assert float(COMPOSE["services"][name]["stop_grace_period"].removesuffix("s")) > drain
+
+
 def test_a_service_that_has_a_database_waits_for_its_schema() -> None:
     services = COMPOSE["services"]
     assert services["migrate"]["command"] == ["timbre", "migrate"]

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -28,11 +29,16 @@ from gateway import limits
 from gateway.app import create_app
 from gateway.doors import scopes_of
 from gateway.settings import GatewaySettings
+from services.dataset.servicer import KINDS as DATASET_KINDS
 from services.runtime.auth import SCOPES, Verifier, check_listen, mint
+from services.runtime.database import open_database
 from services.runtime.errors import FailedPrecondition, Unauthenticated
+from services.runtime.jobs import JobQueue, JobState
+from services.runtime.jobs.servicer import JobsServicer
 from services.runtime.settings import RuntimeSettings
 from services.runtime.store import open_store
-from services.scopes import RPC_SCOPES
+from services.scopes import JOB_SCOPES, RPC_SCOPES
+from services.trainer.servicer import KINDS as TRAINER_KINDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -154,6 +160,35 @@ async def test_services_hold_scopes_themselves(locked: Any) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await stub.StopTraining(trainer_pb2.StopTrainingRequest(), metadata=sent)
     assert failed.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize(
+    ("kind", "scopes", "missing"),
+    [
+        ("trainer.train", "dataset:write", "training"),
+        ("trainer.train", "dataset:read dataset:write inference", "training"),
+        ("dataset.segment", "training", "dataset:write"),
+        ("dataset.import", "training", "dataset:write"),
+        ("nobody.knows", "dataset:write training", "admin"),
+        ("trainer.train", "training", ""),
+        ("dataset.segment", "dataset:write", ""),
+        ("nobody.knows", "admin", ""),
+    ],
+)
+async def test_a_job_is_stopped_by_those_who_may_start_it(
+    locked: Any, kind: str, scopes: str, missing: str, tmp_path: Path
+) -> None:
+    engine = open_database(f"sqlite:///{tmp_path / 'jobs.db'}")
+    queue = JobQueue(engine)
+    job = queue.submit(kind, "v", {})
+    locked.answer(CancelJob=JobsServicer(queue, JOB_SCOPES).CancelJob)
+    answer = await locked.client.post(f"/training/jobs/{job.id}/cancel", headers=bearer(token(scope=scopes)))
+    assert (answer.status_code, answer.json().get("reason")) == ((403, "PERMISSION_DENIED") if missing else (200, None))
+    assert queue.get(job.id).state == (JobState.QUEUED if missing else JobState.STOPPED)
+    if missing:
+        assert f"the scope {missing}:" in answer.json()["detail"]
+        assert f'scope="{missing}"' in answer.headers["www-authenticate"]
+    engine.dispose()
 
 
 async def test_pages_and_probes_are_open(locked: Any) -> None:
@@ -411,10 +446,14 @@ async def test_every_method_has_scopes() -> None:
         for service in module.DESCRIPTOR.services_by_name.values()
     ]  # fmt: skip
     assert {f"/{service.full_name}/{method.name}" for service in services for method in service.methods} == set(RPC_SCOPES)
-    assert {scope for needed in RPC_SCOPES.values() for scope in needed} <= set(SCOPES)
+    assert {scope for needed in (*RPC_SCOPES.values(), *JOB_SCOPES.values()) for scope in needed} <= set(SCOPES)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.168.1.2", "example.org", ""])
+async def test_every_kind_of_job_has_scopes() -> None:
+    assert {kind.partition(".")[0] for kind in (*DATASET_KINDS, *TRAINER_KINDS)} == set(JOB_SCOPES)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.168.1.2", "example.org", "unix-box.example.org", ""])
 async def test_an_open_door_is_refused(host: str, tmp_path: Any) -> None:
     with pytest.raises(FailedPrecondition, match="TIMBRE_INSECURE"):
         check_listen(host, RuntimeSettings(data_dir=tmp_path))

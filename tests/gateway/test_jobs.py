@@ -59,11 +59,11 @@ class Ledger:
             place, told = request.after_sequence, None
             try:
                 while True:
-                    lines = [one for one in self.lines if one.sequence > place]
-                    if lines or self.job is not told:
-                        yield pb.WatchJobResponse(job=None if self.job is told else self.job, lines=lines)
-                    told, place = self.job, lines[-1].sequence if lines else place
-                    if self.job.state not in (pb.JOB_STATE_RUNNING, pb.JOB_STATE_QUEUED):
+                    job, lines = self.job, [one for one in self.lines if one.sequence > place]
+                    if lines or job is not told:
+                        yield pb.WatchJobResponse(job=None if job is told else job, lines=lines)
+                    told, place = job, lines[-1].sequence if lines else place
+                    if job.state not in (pb.JOB_STATE_RUNNING, pb.JOB_STATE_QUEUED):
                         return
                     if self.break_off:
                         self.break_off = False

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import tempfile
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -93,6 +96,61 @@ async def test_the_folder_may_come_last(stack: Any, order: str) -> None:
     headers = {"Content-Type": "multipart/form-data; boundary=B"}
     answer = await stack.client.post(UPLOAD, content=parts + b"--B--\r\n", headers=headers)
     assert (answer.status_code, answer.json()["files"][0]["size"]) == (200, 3)
+
+
+FORM = {"Content-Type": "multipart/form-data; boundary=B"}
+
+
+def early(number: int, data: bytes) -> bytes:
+    """A part of a form with a file; those named bad*.wav are refused."""
+    name = f"{'bad' if number % 5 == 2 else ''}{number}"
+    return f'--B\r\nContent-Disposition: form-data; name="files"; filename="{name}.wav"\r\n\r\n'.encode() + data + b"\r\n"
+
+
+async def test_files_before_their_folder_are_told_apart(stack: Any) -> None:
+    got: dict[str, bytes] = {}
+
+    async def store(messages: Any, context: Any) -> dataset_pb2.UploadRecordingResponse:
+        header = (await anext(messages)).header
+        if header.filename.startswith("bad"):  # before its bytes have been read
+            raise InvalidArgument(f"{header.filename} holds no audio: send a recording.", reason="AUDIO_UNREADABLE")
+        got[header.filename] = b"".join([message.chunk async for message in messages])
+        return dataset_pb2.UploadRecordingResponse(source=header.filename, size_bytes=len(got[header.filename]))
+
+    stack.answer(UploadRecording=store)
+    files = {
+        number: bytes([number]) * (number * 100_000) for number in range(16)
+    }  # one is empty, and some are larger than a chunk
+    folder = b'--B\r\nContent-Disposition: form-data; name="folder"\r\n\r\ndatasets/v\r\n'
+    parts = b"".join(early(number, data) for number, data in files.items()) + folder + early(20, b"late")
+    answer = await stack.client.post(UPLOAD, content=parts + b"--B--\r\n", headers=FORM)
+    assert answer.status_code == 200, answer.text
+    assert got == {f"{number}.wav": data for number, data in {**files, 20: b"late"}.items() if number % 5 != 2}
+    assert [file["status"] for file in answer.json()["files"]].count("failed") == 3
+
+
+async def test_many_files_before_their_folder_are_refused(stack: Any) -> None:
+    before, kept = temporary_files(), 0
+
+    async def pieces() -> AsyncIterator[bytes]:
+        nonlocal kept
+        for number in range(16):
+            yield early(number, b"x" * 100_000)
+        await asyncio.sleep(0.3)  # until they are kept
+        kept = temporary_files()
+        yield early(16, b"x") + b"--B--\r\n"
+
+    answer = await stack.client.post(UPLOAD, content=pieces(), headers=FORM)
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == "The form names its folder after more than 16 files: send the field folder first."
+    assert kept - before <= 1, "one for all, or a few such forms use up the descriptors"
+    assert temporary_files() == before
+
+
+def temporary_files() -> int:
+    """How many files this process, and so the gateway in it, has open that nobody else can see."""
+    paths = [os.path.realpath(one) for one in Path("/proc/self/fd").iterdir()]
+    return sum(path.startswith(f"{tempfile.gettempdir()}/") and path.endswith("(deleted)") for path in paths)
 
 
 async def test_a_form_in_many_small_pieces(stack: Any) -> None:

@@ -25,11 +25,12 @@ from timbre.jobs.v1 import jobs_pb2 as pb
 from timbre.jobs.v1 import jobs_pb2_grpc
 
 from services.runtime.database import open_database
-from services.runtime.errors import InvalidArgument, ResourceExhausted
+from services.runtime.errors import FailedPrecondition, InvalidArgument, ResourceExhausted
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
-from services.runtime.server import MAX_MESSAGE_BYTES, SERVER_OPTIONS
+from services.runtime.server import MAX_MESSAGE_BYTES, SERVER_OPTIONS, serve
+from services.runtime.settings import RuntimeSettings
 from tests.ports import free_port
 
 
@@ -255,6 +256,21 @@ def test_a_taken_port_is_a_clear_error(tmp_path: Path) -> None:
         ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode != 0
     assert "the port may be taken" in ended.stderr + ended.stdout
+
+
+@pytest.mark.parametrize("listen", ["unix-box.example.org:0", "unix.example.org:0", "unixen:0", "0.0.0.0:0", "[::]:0"])
+def test_other_machines_are_not_let_in_by_mistake(listen: str, tmp_path: Path) -> None:
+    with pytest.raises(FailedPrecondition, match="TIMBRE_INSECURE"):
+        asyncio.run(serve(listen, {}, RuntimeSettings(data_dir=tmp_path)))
+
+
+@pytest.mark.parametrize("scheme", ["unix:", "unix://", "unix-abstract:"])
+def test_a_socket_of_this_machine_needs_no_lock(scheme: str, tmp_path: Path) -> None:
+    ready: list[int] = []
+    ends_at_once = asyncio.sleep(0)  # and the server with it
+    listen = f"{scheme}{tmp_path}/socket"
+    asyncio.run(serve(listen, {}, RuntimeSettings(data_dir=tmp_path), background=[ends_at_once], on_ready=ready.append))
+    assert len(ready) == 1
 
 
 def _reflected(channel: grpc.Channel) -> list[str]:

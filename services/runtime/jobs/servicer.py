@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -13,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from timbre.jobs.v1 import jobs_pb2 as pb
 from timbre.jobs.v1 import jobs_pb2_grpc
 
+from services.runtime.auth import ADMIN, caller
 from services.runtime.errors import InvalidArgument
 from services.runtime.jobs.model import Job, JobState, LogLine
 from services.runtime.jobs.queue import JobQueue
@@ -33,10 +35,16 @@ _STATES_BACK = {number: state for state, number in _STATES.items()}
 
 
 class JobsServicer(jobs_pb2_grpc.JobsServiceServicer):
-    """Serves the jobs of one database."""
+    """Serves the jobs of one database.
 
-    def __init__(self, queue: JobQueue) -> None:
-        self._queue = queue
+    Args:
+        queue: Where they are.
+        scopes: The part of a kind before its dot to the scopes of which a caller needs one to stop such jobs; stopping
+            those of a kind that is not listed needs `admin`.
+    """
+
+    def __init__(self, queue: JobQueue, scopes: Mapping[str, Collection[str]] = MappingProxyType({})) -> None:
+        self._queue, self._scopes = queue, scopes
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         return pb.GetJobResponse(job=to_message(await asyncio.to_thread(self._queue.get, request.job_id)))
@@ -57,7 +65,9 @@ class JobsServicer(jobs_pb2_grpc.JobsServiceServicer):
         return pb.ListJobsResponse(jobs=[to_message(job) for job in jobs], total_count=total)
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
-        return pb.CancelJobResponse(job=to_message(await asyncio.to_thread(self._queue.cancel, request.job_id)))
+        job = await asyncio.to_thread(self._queue.get, request.job_id)
+        caller.get().check(self._scopes.get(job.kind.partition(".")[0], (ADMIN,)))
+        return pb.CancelJobResponse(job=to_message(await asyncio.to_thread(self._queue.cancel, job.id)))
 
     async def GetJobLog(self, request: pb.GetJobLogRequest, context: Context) -> pb.GetJobLogResponse:
         job = await asyncio.to_thread(self._queue.get, request.job_id)
