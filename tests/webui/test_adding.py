@@ -90,6 +90,8 @@ def test_odd_files_are_stored_or_say_why(open_window: Open, stack: Stack, tmp_pa
     window.shot("odd-files-phone")
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(len(good))
+    # what was refused was not cut off
+    expect(page.locator(".incoming")).to_have_count(0)
     for one in sources(stack, "datasets/odd"):
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", one["source"])
     assert not list(stack.data_dir.rglob("passwd.wav"))
@@ -164,6 +166,40 @@ def test_what_was_cut_off_can_be_forgotten(open_window: Open, tmp_path: Path) ->
     page.reload()
     expect(page.get_by_text("No recordings yet")).to_be_visible()
     expect(page.locator(".incoming")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_download_that_failed_can_be_removed(open_window: Open, media: str) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/unfetched")
+    row = page.locator(".incoming li", has_text="nowhere.wav")
+    for _ in range(2):  # one that fails anew stands for the one before
+        page.get_by_label("Addresses of videos").fill(f"{media}/nowhere.wav")
+        with page.expect_response(lambda one: one.url.endswith("/training/dataset/download") and one.ok):
+            page.get_by_role("button", name="Download", exact=True).click()
+        expect(page.get_by_label("Addresses of videos")).to_have_value("")
+        expect(row.get_by_role("alert")).to_be_visible(timeout=LONG)
+        expect(row).to_have_count(1)
+    row.get_by_role("button", name="Remove").click()
+    expect(page.locator(".incoming")).to_have_count(0)
+    page.get_by_role("link", name="Review", exact=True).click()
+    page.get_by_role("link", name="Recordings", exact=True).click()
+    expect(page.get_by_text("No recordings yet")).to_be_visible()
+    with page.expect_response(lambda one: "/training/jobs" in one.url):
+        page.reload()
+    expect(page.get_by_text("No recordings yet")).to_be_visible()
+    expect(page.locator(".incoming")).to_have_count(0)
+
+
+def test_lengths_are_rounded_before_they_are_split(open_window: Open, stack: Stack, tmp_path: Path) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/minutes")
+    lengths = {"under-one.wav": 59.7, "under-two.wav": 119.8}
+    page.locator(".drop input").set_input_files([tone(tmp_path / name, 440, seconds) for name, seconds in lengths.items()])
+    for name, shown in (("under-one", "1:00"), ("under-two", "2:00")):
+        expect(page.locator("tbody tr", has_text=name).locator("td").nth(1)).to_have_text(shown, timeout=LONG)
 
 
 def test_a_link_that_is_refused_says_so_once_and_in_its_place(open_window: Open) -> None:

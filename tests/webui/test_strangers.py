@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 from services.runtime.auth import mint
 from services.runtime.settings import RuntimeSettings
 from tests.e2e.stack import Stack
+from tests.webui import browser as browsers
 from tests.webui.conftest import Open
 from tests.webui.large import COUNT
 
@@ -195,6 +196,34 @@ def test_what_is_being_written_outlives_a_look_around(open_window: Open, stack: 
     expect(field).to_have_value("Escrito antes de olhar.")
     field.press("Enter")
     expect(row.locator(".transcript")).to_have_text("Escrito antes de olhar.")
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "mine", "theirs"),
+    [("/studio", "Text", "Minha.", "Outra."), ("/ab", "Text", "Minha.", "Outra."), ("/train", "Epochs", "30", "70")],
+    ids=["studio", "ab", "train"],
+)
+def test_two_tabs_do_not_write_into_each_others_fields(
+    open_window: Open, path: str, label: str, mine: str, theirs: str
+) -> None:
+    first = open_window()
+    first.go(path)
+    field = first.page.get_by_label(label, exact=True)
+    field.fill(mine)
+    second = browsers.tab(first.page.context, first.url)
+    second.go(path)
+    other = second.page.get_by_label(label, exact=True)
+    expect(other).to_have_value(mine)  # a new tab begins with what was last written
+    other.fill(theirs)
+    # what one tab tells the others has come by the time that something told later has
+    with first.page.expect_event("console", lambda message: message.text == "told"):
+        first.page.evaluate("addEventListener('storage', (event) => event.key === 'last' && console.log('told'))")
+        second.page.evaluate("localStorage.setItem('last', '1')")
+    expect(field).to_have_value(mine)
+    second.page.close()
+    first.page.reload()
+    expect(field).to_have_value(mine)
+    assert second.unexpected() == []
 
 
 @pytest.mark.parametrize("where", ["row", "details"])
