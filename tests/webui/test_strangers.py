@@ -290,6 +290,33 @@ def test_a_dataset_that_is_gone_is_not_shown_as_another(open_window: Open) -> No
     expect(window.page.get_by_role("heading", name="What it would take")).to_have_count(0)
 
 
+def test_a_training_of_part_of_an_epoch_or_of_none_is_not_offered(open_window: Open) -> None:
+    window = open_window(locale="pt-BR")
+    page = window.page
+    window.go("/train?dataset=datasets/ready")
+    epochs = page.get_by_label("Épocas")
+    start = page.get_by_role("button", name="Começar o treino")
+    epochs.fill("20")
+    expect(start).to_be_enabled()
+    epochs.fill("20.5")
+    expect(epochs).to_have_accessible_description("Deve ser um número inteiro de 10 a 1.000.")
+    expect(start).to_be_disabled()
+    epochs.fill("20")
+    page.get_by_label("Tamanho do lote").fill("1.5")
+    expect(start).to_be_disabled()
+    page.get_by_label("Tamanho do lote").fill("2")
+
+    page.get_by_label("Modelo", exact=True).fill("ready")
+    onward = page.get_by_role("button", name="Continuar o treino")
+    expect(onward).to_be_enabled()
+    epochs.fill("10")
+    expect(epochs).to_have_accessible_description("Já tem 10 épocas: peça mais.")
+    expect(onward).to_be_disabled()
+    expect(page.locator(".estimate")).to_have_count(0)
+    page.get_by_role("radio", name=re.compile("^Começar de novo")).check()
+    expect(start).to_be_enabled()
+
+
 def many(one: dict[str, Any]) -> str:
     """Ten thousand checkpoints like one, with names as long as they may be."""
     rows = [

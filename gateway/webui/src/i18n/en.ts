@@ -15,6 +15,7 @@ export const en = {
     unreachable: "The server cannot be reached. What is shown may be old; it is tried again by itself.",
     epoch: (number: string) => `epoch ${number}`,
     range: (low: string, high: string) => `It must be a number from ${low} to ${high}.`,
+    wholeRange: (low: string, high: string) => `It must be a whole number from ${low} to ${high}.`,
   },
   /** What stands in place of the server's sentence, by its reason: nothing, where that is in this language already. */
   reasons: {} as Reasons,
@@ -287,6 +288,7 @@ export const en = {
     epochs: "Epochs",
     epochsHint:
       "How often the model sees every segment. With an hour of speech, 50 to 100 are usual; stop when the held-out loss no longer falls.",
+    enough: (count: number) => `It has ${count === 1 ? "1 epoch" : `${count} epochs`} already: ask for more.`,
     batch: "Batch size",
     batchHint: "Segments at a time. More is steadier and needs more memory; halve it when memory runs out.",
     rate: "Learning rate",

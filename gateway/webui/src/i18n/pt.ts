@@ -17,6 +17,7 @@ export const pt: Messages = {
     unreachable: "O servidor não responde. O que se vê pode estar desatualizado; novas tentativas são automáticas.",
     epoch: (number) => `época ${number}`,
     range: (low, high) => `Deve ser um número de ${low} a ${high}.`,
+    wholeRange: (low, high) => `Deve ser um número inteiro de ${low} a ${high}.`,
   },
   reasons: PORTUGUESE,
   doing: (message) => translated(message, PROGRESS),
@@ -294,6 +295,7 @@ export const pt: Messages = {
     epochs: "Épocas",
     epochsHint:
       "Quantas vezes o modelo vê cada segmento. Com uma hora de fala, 50 a 100 são comuns; pare quando a perda na validação não cair mais.",
+    enough: (count) => `Já tem ${count === 1 ? "1 época" : `${count} épocas`}: peça mais.`,
     batch: "Tamanho do lote",
     batchHint: "Segmentos por vez. Mais é mais estável e pede mais memória; reduza à metade se a memória acabar.",
     rate: "Taxa de aprendizado",
