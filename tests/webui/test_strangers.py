@@ -109,6 +109,12 @@ def test_checkpoints_say_in_words_what_can_be_done(open_window: Open, size: Any)
         expect(button).to_be_in_viewport()
     assert "Checkpoints" not in scrolls_sideways(page)
     window.shot(f"checkpoints-{size['viewport']['width']}")
+    here = open_window(locale="pt-BR", **size)
+    here.go("/checkpoints")
+    row = here.page.locator(".checkpoints tbody tr").first
+    for word in ("Carregar", "Tornar atual", "Exportar", "Excluir"):
+        expect(row.get_by_text(word, exact=True)).to_be_in_viewport(ratio=1)
+    assert "Checkpoints" not in scrolls_sideways(here.page)
 
 
 @pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["390", "1280"])
@@ -160,6 +166,37 @@ def test_the_result_is_where_one_votes(open_window: Open, stack: Stack) -> None:
     expect(votes).to_be_visible(timeout=LONG)
     expect(page.locator(".ab-text")).to_have_text("Bom dia.")
     expect(votes.locator(".standing")).to_contain_text("Votes so far: 1")
+
+
+def test_a_recording_with_a_long_name_has_its_place(open_window: Open, stack: Stack) -> None:
+    window = open_window()
+    page = window.page
+    body = stack.get("/training/dataset/recordings", folder="datasets/ready")
+    body["recordings"][0]["title"] = "Entrevista com alguém de quem se fala há muito tempo, " * 5
+    page.route("**/training/dataset/recordings?*", lambda route: route.fulfill(json=body))
+    for size in (DESKTOP, LAPTOP, PHONE):
+        page.set_viewport_size(size["viewport"])
+        window.go("/datasets/ready/segment")
+        page.locator(".timeline canvas").wait_for()
+        assert window.overflow() == 0, size
+    window.shot("segment-long-name")
+
+
+DRAWN = """
+const fillText = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text) {
+  document.documentElement.dataset.drawn = `${document.documentElement.dataset.drawn ?? ""} ${text}`;
+  return fillText.apply(this, arguments);
+};
+"""
+
+
+def test_the_lengths_of_cuts_are_written_as_the_language_does(open_window: Open) -> None:
+    window = open_window(locale="pt-BR")
+    page = window.page
+    page.add_init_script(DRAWN)
+    window.go("/datasets/ready/segment")
+    expect(page.locator("html")).to_have_attribute("data-drawn", re.compile(r"^(?!.*\d\.\d).* \d+,\d"))
 
 
 # ── hasty hands ─────────────────────────────────────────────────────────────────────────────────────────────────────

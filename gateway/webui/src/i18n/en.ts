@@ -21,6 +21,8 @@ export const en = {
   reasons: {} as Reasons,
   /** What a job says of its progress. */
   doing: (message: string): string => message,
+  /** What an estimate is based on. */
+  basis: (message: string): string => message,
   jobInTheWay: "See the job",
   app: {
     name: "Timbre",
@@ -432,7 +434,7 @@ export const en = {
     left: (span: string) => `${span} left`,
     log: "Log",
     searchLog: "Search the log",
-    lines: (count: string) => `${count} lines`,
+    lines: (count: string) => (count === "1" ? "1 line" : `${count} lines`),
     noLines: "Nothing was logged.",
     whatToDo: "What to do",
     kinds: (kind: string) =>

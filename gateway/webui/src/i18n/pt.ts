@@ -21,6 +21,10 @@ export const pt: Messages = {
   },
   reasons: PORTUGUESE,
   doing: (message) => translated(message, PROGRESS),
+  basis: (message) =>
+    translated(message, PROGRESS)
+      .replace(/^(\d+)\.(\d+) s /, "$1,$2 s ")
+      .replace(/ em the CPU with (\d+ threads?)/, " na CPU com $1"),
   jobInTheWay: "Ver a tarefa",
   app: {
     name: "Timbre",
@@ -439,7 +443,7 @@ export const pt: Messages = {
     left: (span) => `faltam ${span}`,
     log: "Registro",
     searchLog: "Buscar no registro",
-    lines: (count) => `${count} linhas`,
+    lines: (count) => (count === "1" ? "1 linha" : `${count} linhas`),
     noLines: "Nada foi registrado.",
     whatToDo: "O que fazer",
     kinds: (kind) =>

@@ -242,9 +242,7 @@ function EstimateOf({ body }: { body: TrainingRequest }) {
         <Figure label={t.train.steps}>{f.number(data.steps)}</Figure>
         <Figure label={t.train.clips}>{f.number(data.clips)}</Figure>
       </dl>
-      <p className="hint" lang="en">
-        {data.basis}
-      </p>
+      <p className="hint">{t.basis(data.basis)}</p>
     </div>
   );
 }
