@@ -97,6 +97,38 @@ def test_odd_files_are_stored_or_say_why(open_window: Open, stack: Stack, tmp_pa
     assert not list(stack.data_dir.rglob("passwd.wav"))
 
 
+def test_after_deleting_a_recording_one_is_at_the_next(open_window: Open, stack: Stack, tmp_path: Path) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/fewer")
+    page.locator(".drop input").set_input_files([tone(tmp_path / "one.wav", 440), tone(tmp_path / "two.wav", 660)])
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(2, timeout=LONG)
+    nearest = rows.nth(1).get_by_role("button", name=re.compile("^Play"))
+    for left, focused in ((1, nearest), (0, page.get_by_role("heading", name="Recordings", exact=True))):
+        label = focused.get_attribute("aria-label") if left else None
+        rows.first.get_by_role("button", name=re.compile("^Delete")).focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+        expect(rows).to_have_count(left)
+        expect(page.get_by_role("button", name=label, exact=True) if label else focused).to_be_focused()
+
+
+@pytest.mark.usefixtures("voice")
+def test_a_name_that_is_taken_opens_what_is_there(open_window: Open) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets")
+    page.get_by_role("button", name="New dataset").click()
+    field = page.get_by_label("Name")
+    field.fill("never-there")
+    expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled()
+    field.fill("ready")
+    expect(field).to_have_accessible_description("ready exists already: the button opens it.")
+    page.get_by_role("button", name="Open it").click()
+    page.wait_for_url("**/datasets/ready")
+
+
 def test_the_same_file_twice_is_stored_once(open_window: Open, stack: Stack, tmp_path: Path) -> None:
     window = open_window()
     path = tone(tmp_path / "twice.wav", 440)

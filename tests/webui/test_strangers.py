@@ -153,9 +153,12 @@ def test_the_result_is_where_one_votes(open_window: Open, stack: Stack) -> None:
     standing = votes.locator(".standing")
     expect(standing).to_have_text(re.compile(r"yours is the first|shows once you have voted"))
     assert "ready" not in page.locator(".ab-listen").inner_text(), "a blind vote knows no names"
+    result = page.locator(".ab-listen").get_by_role("heading", name="Listen")
+    expect(result).to_be_focused()
     votes.scroll_into_view_if_needed()
     window.shot("ab-390-blind")
     votes.get_by_role("button", name="Sample 2").click()
+    expect(result).to_be_focused()
     standing = page.locator(".ab-listen .standing")
     expect(standing).to_contain_text("95% confidence interval")
     expect(standing).to_be_in_viewport()

@@ -337,6 +337,7 @@ def test_training_continues_and_runs_are_compared(here: browsers.Window, stack: 
     page.get_by_role("button", name="Start training").click()
     runs = runs_of(page)
     expect(runs).to_have_count(2)
+    expect(page.get_by_role("heading", name=f"Loss of {MODEL}")).to_be_focused()
     expect(runs.first).to_contain_text("Done", timeout=LONG)
     runs.nth(1).get_by_role("checkbox").check()
     expect(page.get_by_role("heading", name="Loss of 2 runs")).to_be_visible()

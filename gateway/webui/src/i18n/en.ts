@@ -110,7 +110,9 @@ export const en = {
     name: "Name",
     nameHint: "Letters, digits, dots, hyphens and underscores.",
     nameWrong: "Use only letters without accents, digits, dots, hyphens and underscores.",
+    nameKnown: (name: string) => `${name} exists already: the button opens it.`,
     create: "Continue",
+    open: "Open it",
   },
   dataset: {
     listLead: "Recordings of a voice, the segments cut from them, and their transcripts.",

@@ -111,7 +111,9 @@ export const pt: Messages = {
     name: "Nome",
     nameHint: "Letras, algarismos, pontos, hifens e sublinhados.",
     nameWrong: "Use apenas letras sem acento, algarismos, pontos, hifens e sublinhados.",
+    nameKnown: (name) => `${name} já existe: o botão o abre.`,
     create: "Continuar",
+    open: "Abrir",
   },
   dataset: {
     listLead: "Gravações de uma voz, os segmentos cortados delas e suas transcrições.",
