@@ -172,5 +172,5 @@ def _is_local_name(host: str) -> bool:
 
 
 def _shown(url: str) -> str:
-    text = url.encode("unicode_escape").decode()
+    text = "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in url)
     return text if len(text) <= 100 else f"{text[:97]}..."

@@ -23,8 +23,6 @@ _XTTS_V2_GPT_PARAMETERS = 441_000_000
 _STATE_COPIES = 3
 """The state to continue from holds the weights and AdamW's two moments of them."""
 
-_NO_CLIPS = "The dataset is being transcribed: how much there is to train on will be known when that has ended."
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -89,7 +87,7 @@ def estimate(
         disk_bytes=_disk_bytes(store, queue, base_name, options),
         # The work of a step grows with its clips.
         seconds=steps * pace.seconds * options.batch_size / pace.batch_size if pace else None,
-        basis=_basis(pace, options.batch_size, base_name) if clips else _NO_CLIPS,
+        basis=_basis(len(clips), pace, options.batch_size, base_name),
     )
 
 
@@ -134,9 +132,15 @@ def _disk_bytes(store: ObjectStore, queue: JobQueue, base_name: str, options: Tr
     return None
 
 
-def _basis(pace: Pace | None, batch_size: int, base_name: str) -> str:
+def _basis(clips: int, pace: Pace | None, batch_size: int, base_name: str) -> str:
+    if not clips:
+        return "The dataset is being transcribed: how much there is to train on will be known when that has ended."
     if pace is None:
         return f"No training from {base_name} was measured on this installation yet: the first one will tell how long it takes."
-    measured = f"{pace.seconds:.3g} s a step, as the training of {pace.model_name} on {pace.device} took at batch size"
-    scaled = "" if pace.batch_size == batch_size else f", in proportion for batch size {batch_size}"
-    return f"{measured} {pace.batch_size}{scaled}."
+    seconds, model, device = f"{pace.seconds:.3g}", pace.model_name, pace.device
+    if pace.batch_size == batch_size:
+        return f"{seconds} s a step, as the training of {model} on {device} took at batch size {batch_size}."
+    return (
+        f"{seconds} s a step, as the training of {model} on {device} took at batch size {pace.batch_size}, "
+        f"in proportion for batch size {batch_size}."
+    )

@@ -37,6 +37,8 @@ def test_urls_of_allowed_hosts_pass(url: str) -> None:
     [
         ("", "is not an address"),
         ("not a url", "a character that a URL cannot have"),
+        ("não é um endereço", "^não é um endereço: the URL has a character"),
+        ("https://youtube.com/\x1b\u202e", r"^https://youtube\.com/\\x1b\\u202e"),
         ("youtube.com/watch?v=abc", "is not an address"),
         ("ftp://youtube.com/x", "is not an address"),
         ("file:///etc/passwd", "is not an address"),

@@ -90,9 +90,43 @@ def test_odd_files_are_stored_or_say_why(open_window: Open, stack: Stack, tmp_pa
     window.shot("odd-files-phone")
     page.reload()
     expect(page.locator("tbody tr")).to_have_count(len(good))
+    # what was refused was not cut off
+    expect(page.locator(".incoming")).to_have_count(0)
     for one in sources(stack, "datasets/odd"):
         assert re.fullmatch(r"[A-Za-z0-9._-]{1,120}", one["source"])
     assert not list(stack.data_dir.rglob("passwd.wav"))
+
+
+def test_after_deleting_a_recording_one_is_at_the_next(open_window: Open, stack: Stack, tmp_path: Path) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/fewer")
+    page.locator(".drop input").set_input_files([tone(tmp_path / "one.wav", 440), tone(tmp_path / "two.wav", 660)])
+    rows = page.locator("tbody tr")
+    expect(rows).to_have_count(2, timeout=LONG)
+    nearest = rows.nth(1).get_by_role("button", name=re.compile("^Play"))
+    for left, focused in ((1, nearest), (0, page.get_by_role("heading", name="Recordings", exact=True))):
+        label = focused.get_attribute("aria-label") if left else None
+        rows.first.get_by_role("button", name=re.compile("^Delete")).focus()
+        page.keyboard.press("Enter")
+        page.keyboard.press("Enter")
+        expect(rows).to_have_count(left)
+        expect(page.get_by_role("button", name=label, exact=True) if label else focused).to_be_focused()
+
+
+@pytest.mark.usefixtures("voice")
+def test_a_name_that_is_taken_opens_what_is_there(open_window: Open) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets")
+    page.get_by_role("button", name="New dataset").click()
+    field = page.get_by_label("Name")
+    field.fill("never-there")
+    expect(page.get_by_role("button", name="Continue", exact=True)).to_be_enabled()
+    field.fill("ready")
+    expect(field).to_have_accessible_description("ready exists already: the button opens it.")
+    page.get_by_role("button", name="Open it").click()
+    page.wait_for_url("**/datasets/ready")
 
 
 def test_the_same_file_twice_is_stored_once(open_window: Open, stack: Stack, tmp_path: Path) -> None:
@@ -164,6 +198,40 @@ def test_what_was_cut_off_can_be_forgotten(open_window: Open, tmp_path: Path) ->
     page.reload()
     expect(page.get_by_text("No recordings yet")).to_be_visible()
     expect(page.locator(".incoming")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_download_that_failed_can_be_removed(open_window: Open, media: str) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/unfetched")
+    row = page.locator(".incoming li", has_text="nowhere.wav")
+    for _ in range(2):  # one that fails anew stands for the one before
+        page.get_by_label("Addresses of videos").fill(f"{media}/nowhere.wav")
+        with page.expect_response(lambda one: one.url.endswith("/training/dataset/download") and one.ok):
+            page.get_by_role("button", name="Download", exact=True).click()
+        expect(page.get_by_label("Addresses of videos")).to_have_value("")
+        expect(row.get_by_role("alert")).to_be_visible(timeout=LONG)
+        expect(row).to_have_count(1)
+    row.get_by_role("button", name="Remove").click()
+    expect(page.locator(".incoming")).to_have_count(0)
+    page.get_by_role("link", name="Review", exact=True).click()
+    page.get_by_role("link", name="Recordings", exact=True).click()
+    expect(page.get_by_text("No recordings yet")).to_be_visible()
+    with page.expect_response(lambda one: "/training/jobs" in one.url):
+        page.reload()
+    expect(page.get_by_text("No recordings yet")).to_be_visible()
+    expect(page.locator(".incoming")).to_have_count(0)
+
+
+def test_lengths_are_rounded_before_they_are_split(open_window: Open, stack: Stack, tmp_path: Path) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/datasets/minutes")
+    lengths = {"under-one.wav": 59.7, "under-two.wav": 119.8}
+    page.locator(".drop input").set_input_files([tone(tmp_path / name, 440, seconds) for name, seconds in lengths.items()])
+    for name, shown in (("under-one", "1:00"), ("under-two", "2:00")):
+        expect(page.locator("tbody tr", has_text=name).locator("td").nth(1)).to_have_text(shown, timeout=LONG)
 
 
 def test_a_link_that_is_refused_says_so_once_and_in_its_place(open_window: Open) -> None:

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "gateway" / "webui" / "src" / "i18n" / "progress.ts"
 SAYS = {"progress", "report"}
 """Functions that are given a fraction and words."""
-WAITS = {"_no_room", "_unreachable", "_refused"}
-"""Functions that return why a job waits."""
+RETURNS = {"_no_room", "_unreachable", "_refused", "_basis"}
+"""Functions that return why a job waits, and what an estimate is based on."""
 SAMPLE = "3"
 
 
@@ -52,7 +52,7 @@ def said_in(module: ast.Module) -> Iterator[str]:
             sighted = isinstance(node.args[0], ast.Attribute) and node.args[0].attr == "WAITING"
             if name in SAYS or name.endswith("on_progress") or sighted:
                 yield from filter(None, [words_of(node.args[1])])
-        elif isinstance(node, ast.FunctionDef) and node.name in WAITS:
+        elif isinstance(node, ast.FunctionDef) and node.name in RETURNS:
             returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return) and one.value]
             yield from filter(None, map(words_of, returned))
 
@@ -97,6 +97,21 @@ def test_what_is_named_is_named_in_every_language() -> None:
     for expression, here in rows():
         groups = re.compile(expression).groups
         assert sorted(re.findall(r"\$(\d)", here)) == [str(number) for number in range(1, groups + 1)], here
+
+
+@pytest.mark.usefixtures("voice")
+def test_an_estimate_is_said_in_portuguese(open_window: Open) -> None:
+    window = open_window(locale="pt-BR")
+    page = window.page
+    window.go("/train?dataset=datasets/ready")
+    basis = page.locator(".estimate .hint")
+    expect(basis).to_have_text(
+        re.compile(r"^[\d,]+ s por passo, como levou o treino de \S+ na CPU com \d+ threads? com lote de 4\.$")
+    )
+    page.get_by_label("Tamanho do lote").fill("6")
+    expect(basis).to_contain_text("em proporção para lote de 6.")
+    page.get_by_role("button", name="English").click()
+    expect(basis).to_contain_text("in proportion for batch size 6.")
 
 
 def test_a_new_message_is_noticed() -> None:

@@ -15,6 +15,7 @@ from playwright.sync_api import Page, expect
 from services.runtime.auth import mint
 from services.runtime.settings import RuntimeSettings
 from tests.e2e.stack import Stack
+from tests.webui import browser as browsers
 from tests.webui.conftest import Open
 from tests.webui.large import COUNT
 
@@ -108,6 +109,12 @@ def test_checkpoints_say_in_words_what_can_be_done(open_window: Open, size: Any)
         expect(button).to_be_in_viewport()
     assert "Checkpoints" not in scrolls_sideways(page)
     window.shot(f"checkpoints-{size['viewport']['width']}")
+    here = open_window(locale="pt-BR", **size)
+    here.go("/checkpoints")
+    row = here.page.locator(".checkpoints tbody tr").first
+    for word in ("Carregar", "Tornar atual", "Exportar", "Excluir"):
+        expect(row.get_by_text(word, exact=True)).to_be_in_viewport(ratio=1)
+    assert "Checkpoints" not in scrolls_sideways(here.page)
 
 
 @pytest.mark.parametrize("size", [PHONE, LAPTOP], ids=["390", "1280"])
@@ -146,9 +153,12 @@ def test_the_result_is_where_one_votes(open_window: Open, stack: Stack) -> None:
     standing = votes.locator(".standing")
     expect(standing).to_have_text(re.compile(r"yours is the first|shows once you have voted"))
     assert "ready" not in page.locator(".ab-listen").inner_text(), "a blind vote knows no names"
+    result = page.locator(".ab-listen").get_by_role("heading", name="Listen")
+    expect(result).to_be_focused()
     votes.scroll_into_view_if_needed()
     window.shot("ab-390-blind")
     votes.get_by_role("button", name="Sample 2").click()
+    expect(result).to_be_focused()
     standing = page.locator(".ab-listen .standing")
     expect(standing).to_contain_text("95% confidence interval")
     expect(standing).to_be_in_viewport()
@@ -159,6 +169,37 @@ def test_the_result_is_where_one_votes(open_window: Open, stack: Stack) -> None:
     expect(votes).to_be_visible(timeout=LONG)
     expect(page.locator(".ab-text")).to_have_text("Bom dia.")
     expect(votes.locator(".standing")).to_contain_text("Votes so far: 1")
+
+
+def test_a_recording_with_a_long_name_has_its_place(open_window: Open, stack: Stack) -> None:
+    window = open_window()
+    page = window.page
+    body = stack.get("/training/dataset/recordings", folder="datasets/ready")
+    body["recordings"][0]["title"] = "Entrevista com alguém de quem se fala há muito tempo, " * 5
+    page.route("**/training/dataset/recordings?*", lambda route: route.fulfill(json=body))
+    for size in (DESKTOP, LAPTOP, PHONE):
+        page.set_viewport_size(size["viewport"])
+        window.go("/datasets/ready/segment")
+        page.locator(".timeline canvas").wait_for()
+        assert window.overflow() == 0, size
+    window.shot("segment-long-name")
+
+
+DRAWN = """
+const fillText = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text) {
+  document.documentElement.dataset.drawn = `${document.documentElement.dataset.drawn ?? ""} ${text}`;
+  return fillText.apply(this, arguments);
+};
+"""
+
+
+def test_the_lengths_of_cuts_are_written_as_the_language_does(open_window: Open) -> None:
+    window = open_window(locale="pt-BR")
+    page = window.page
+    page.add_init_script(DRAWN)
+    window.go("/datasets/ready/segment")
+    expect(page.locator("html")).to_have_attribute("data-drawn", re.compile(r"^(?!.*\d\.\d).* \d+,\d"))
 
 
 # ── hasty hands ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -195,6 +236,34 @@ def test_what_is_being_written_outlives_a_look_around(open_window: Open, stack: 
     expect(field).to_have_value("Escrito antes de olhar.")
     field.press("Enter")
     expect(row.locator(".transcript")).to_have_text("Escrito antes de olhar.")
+
+
+@pytest.mark.parametrize(
+    ("path", "label", "mine", "theirs"),
+    [("/studio", "Text", "Minha.", "Outra."), ("/ab", "Text", "Minha.", "Outra."), ("/train", "Epochs", "30", "70")],
+    ids=["studio", "ab", "train"],
+)
+def test_two_tabs_do_not_write_into_each_others_fields(
+    open_window: Open, path: str, label: str, mine: str, theirs: str
+) -> None:
+    first = open_window()
+    first.go(path)
+    field = first.page.get_by_label(label, exact=True)
+    field.fill(mine)
+    second = browsers.tab(first.page.context, first.url)
+    second.go(path)
+    other = second.page.get_by_label(label, exact=True)
+    expect(other).to_have_value(mine)  # a new tab begins with what was last written
+    other.fill(theirs)
+    # what one tab tells the others has come by the time that something told later has
+    with first.page.expect_event("console", lambda message: message.text == "told"):
+        first.page.evaluate("addEventListener('storage', (event) => event.key === 'last' && console.log('told'))")
+        second.page.evaluate("localStorage.setItem('last', '1')")
+    expect(field).to_have_value(mine)
+    second.page.close()
+    first.page.reload()
+    expect(field).to_have_value(mine)
+    assert second.unexpected() == []
 
 
 @pytest.mark.parametrize("where", ["row", "details"])
@@ -259,6 +328,33 @@ def test_a_dataset_that_is_gone_is_not_shown_as_another(open_window: Open) -> No
     chosen = window.page.get_by_label("Dataset", exact=True)
     expect(chosen).to_have_value("datasets/never-there")
     expect(window.page.get_by_role("heading", name="What it would take")).to_have_count(0)
+
+
+def test_a_training_of_part_of_an_epoch_or_of_none_is_not_offered(open_window: Open) -> None:
+    window = open_window(locale="pt-BR")
+    page = window.page
+    window.go("/train?dataset=datasets/ready")
+    epochs = page.get_by_label("Épocas")
+    start = page.get_by_role("button", name="Começar o treino")
+    epochs.fill("20")
+    expect(start).to_be_enabled()
+    epochs.fill("20.5")
+    expect(epochs).to_have_accessible_description("Deve ser um número inteiro de 10 a 1.000.")
+    expect(start).to_be_disabled()
+    epochs.fill("20")
+    page.get_by_label("Tamanho do lote").fill("1.5")
+    expect(start).to_be_disabled()
+    page.get_by_label("Tamanho do lote").fill("2")
+
+    page.get_by_label("Modelo", exact=True).fill("ready")
+    onward = page.get_by_role("button", name="Continuar o treino")
+    expect(onward).to_be_enabled()
+    epochs.fill("10")
+    expect(epochs).to_have_accessible_description("Já tem 10 épocas: peça mais.")
+    expect(onward).to_be_disabled()
+    expect(page.locator(".estimate")).to_have_count(0)
+    page.get_by_role("radio", name=re.compile("^Começar de novo")).check()
+    expect(start).to_be_enabled()
 
 
 def many(one: dict[str, Any]) -> str:

@@ -109,6 +109,27 @@ def test_too_long_a_text_is_kept_whole_and_refused_in_place(open_window: Open) -
     assert len(field.input_value()) == 10_001, "nothing of what was pasted is lost"
 
 
+def test_a_number_out_of_range_says_why_nothing_can_be_spoken(open_window: Open) -> None:
+    window = open_window()
+    page = window.page
+    window.go("/studio")
+    page.get_by_label("Text").fill("Bom dia.")
+    speak = page.get_by_role("button", name="Speak")
+    for label, wrong, right, said in (
+        ("Temperature", "9", "0.7", "It must be a number from 0.1 to 1.5."),
+        ("Speed", "", "1", "It must be a number from 0.5 to 2.0."),
+    ):
+        field = page.get_by_label(label)
+        expect(speak).to_be_enabled()
+        field.fill(wrong)
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_have_accessible_description(said)
+        expect(speak).to_be_disabled()
+        field.fill(right)
+        expect(field).to_have_attribute("aria-invalid", "false")
+    expect(speak).to_be_enabled()
+
+
 def test_ten_thousand_characters_are_spoken_from_the_first_on(open_window: Open) -> None:
     window = open_window()
     page = window.page

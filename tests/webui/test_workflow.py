@@ -308,7 +308,7 @@ def test_training_shows_its_estimate_and_its_loss(here: browsers.Window, stack: 
     here.go(f"/train?dataset={FOLDER}")
     expect(page.get_by_label("Model", exact=True)).to_have_value(MODEL)
     page.get_by_label("Epochs").fill("3")
-    expect(page.get_by_text("It must be a number from 10 to 1,000.")).to_be_visible()
+    expect(page.get_by_text("It must be a whole number from 10 to 1,000.")).to_be_visible()
     page.get_by_label("Epochs").fill("400")
     page.get_by_label("Learning rate").fill("0.001")
     expect(page.get_by_role("heading", name="What it would take")).to_be_visible()
@@ -337,6 +337,7 @@ def test_training_continues_and_runs_are_compared(here: browsers.Window, stack: 
     page.get_by_role("button", name="Start training").click()
     runs = runs_of(page)
     expect(runs).to_have_count(2)
+    expect(page.get_by_role("heading", name=f"Loss of {MODEL}")).to_be_focused()
     expect(runs.first).to_contain_text("Done", timeout=LONG)
     runs.nth(1).get_by_role("checkbox").check()
     expect(page.get_by_role("heading", name="Loss of 2 runs")).to_be_visible()
@@ -345,6 +346,8 @@ def test_training_continues_and_runs_are_compared(here: browsers.Window, stack: 
     expect(page.get_by_role("heading", name="Loss of 2 runs")).to_be_visible()
     here.shot("train")
     page.get_by_role("radio", name=re.compile("Continue")).check()
+    expect(page.get_by_text("It has 10 epochs already: ask for more.")).to_be_visible()
+    page.get_by_label("Epochs").fill("20")
     expect(page.get_by_role("button", name="Continue training")).to_be_enabled()
 
 

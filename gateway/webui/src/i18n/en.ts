@@ -15,11 +15,14 @@ export const en = {
     unreachable: "The server cannot be reached. What is shown may be old; it is tried again by itself.",
     epoch: (number: string) => `epoch ${number}`,
     range: (low: string, high: string) => `It must be a number from ${low} to ${high}.`,
+    wholeRange: (low: string, high: string) => `It must be a whole number from ${low} to ${high}.`,
   },
   /** What stands in place of the server's sentence, by its reason: nothing, where that is in this language already. */
   reasons: {} as Reasons,
   /** What a job says of its progress. */
   doing: (message: string): string => message,
+  /** What an estimate is based on. */
+  basis: (message: string): string => message,
   jobInTheWay: "See the job",
   app: {
     name: "Timbre",
@@ -114,7 +117,9 @@ export const en = {
     name: "Name",
     nameHint: "Letters, digits, dots, hyphens and underscores.",
     nameWrong: "Use only letters without accents, digits, dots, hyphens and underscores.",
+    nameKnown: (name: string) => `${name} exists already: the button opens it.`,
     create: "Continue",
+    open: "Open it",
   },
   dataset: {
     listLead: "Recordings of a voice, the segments cut from them, and their transcripts.",
@@ -302,6 +307,7 @@ export const en = {
     epochs: "Epochs",
     epochsHint:
       "How often the model sees every segment. With an hour of speech, 50 to 100 are usual; stop when the held-out loss no longer falls.",
+    enough: (count: number) => `It has ${count === 1 ? "1 epoch" : `${count} epochs`} already: ask for more.`,
     batch: "Batch size",
     batchHint: "Segments at a time. More is steadier and needs more memory; halve it when memory runs out.",
     rate: "Learning rate",
@@ -445,7 +451,7 @@ export const en = {
     left: (span: string) => `${span} left`,
     log: "Log",
     searchLog: "Search the log",
-    lines: (count: string) => `${count} lines`,
+    lines: (count: string) => (count === "1" ? "1 line" : `${count} lines`),
     noLines: "Nothing was logged.",
     whatToDo: "What to do",
     kinds: (kind: string) =>

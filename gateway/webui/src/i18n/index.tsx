@@ -69,8 +69,10 @@ function formats(language: Language): Format {
       return minutes ? `${minutes} min ${whole % 60} s` : `${whole} s`;
     },
     clock: (seconds, digits = 0) => {
-      const minutes = Math.floor(seconds / 60);
-      const rest = number(seconds - minutes * 60, digits);
+      // rounded before it is split, or 59.7 s would be 0:60
+      const rounded = Math.round(seconds * 10 ** digits) / 10 ** digits;
+      const minutes = Math.floor(rounded / 60);
+      const rest = number(rounded - minutes * 60, digits);
       return `${minutes}:${rest.padStart(digits ? digits + 3 : 2, "0")}`;
     },
     bytes: (count) => {

@@ -1,5 +1,5 @@
 /**
- * What a job says of its progress, in the languages that the server does not speak itself: its words are English.
+ * What a job says of its progress and an estimate of its basis, in the languages that the server does not speak itself: its words are English.
  *
  * Each row is what the server says and what that is here, with `$1` and so on for what it names. A test holds this against
  * the code that says it.
@@ -44,4 +44,20 @@ export const PORTUGUESE: Progressing = [
   ],
   [/^The Ray cluster cannot be reached.*$/, "O cluster Ray não responde"],
   [/^The Ray cluster refuses the job \(HTTP (\d+)\).*$/, "O cluster Ray recusa a tarefa (HTTP $1)"],
+  [
+    /^The dataset is being transcribed: how much there is to train on will be known when that has ended\.$/,
+    "Os dados estão sendo transcritos: quanto há para treinar se saberá quando isso terminar.",
+  ],
+  [
+    /^No training from (.+) was measured on this installation yet: the first one will tell how long it takes\.$/,
+    "Nenhum treino a partir de $1 foi medido nesta instalação ainda: o primeiro dirá quanto tempo leva.",
+  ],
+  [
+    /^(\S+) s a step, as the training of (.+) on (.+) took at batch size (\d+)\.$/,
+    "$1 s por passo, como levou o treino de $2 em $3 com lote de $4.",
+  ],
+  [
+    /^(\S+) s a step, as the training of (.+) on (.+) took at batch size (\d+), in proportion for batch size (\d+)\.$/,
+    "$1 s por passo, como levou o treino de $2 em $3 com lote de $4, em proporção para lote de $5.",
+  ],
 ];

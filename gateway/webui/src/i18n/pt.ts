@@ -17,9 +17,14 @@ export const pt: Messages = {
     unreachable: "O servidor não responde. O que se vê pode estar desatualizado; novas tentativas são automáticas.",
     epoch: (number) => `época ${number}`,
     range: (low, high) => `Deve ser um número de ${low} a ${high}.`,
+    wholeRange: (low, high) => `Deve ser um número inteiro de ${low} a ${high}.`,
   },
   reasons: PORTUGUESE,
   doing: (message) => translated(message, PROGRESS),
+  basis: (message) =>
+    translated(message, PROGRESS)
+      .replace(/^(\d+)\.(\d+) s /, "$1,$2 s ")
+      .replace(/ em the CPU with (\d+ threads?)/, " na CPU com $1"),
   jobInTheWay: "Ver a tarefa",
   app: {
     name: "Timbre",
@@ -114,7 +119,9 @@ export const pt: Messages = {
     name: "Nome",
     nameHint: "Letras, algarismos, pontos, hifens e sublinhados.",
     nameWrong: "Use apenas letras sem acento, algarismos, pontos, hifens e sublinhados.",
+    nameKnown: (name) => `${name} já existe: o botão o abre.`,
     create: "Continuar",
+    open: "Abrir",
   },
   dataset: {
     listLead: "Gravações de uma voz, os segmentos cortados delas e suas transcrições.",
@@ -310,6 +317,7 @@ export const pt: Messages = {
     epochs: "Épocas",
     epochsHint:
       "Quantas vezes o modelo vê cada segmento. Com uma hora de fala, 50 a 100 são comuns; pare quando a perda na validação não cair mais.",
+    enough: (count) => `Já tem ${count === 1 ? "1 época" : `${count} épocas`}: peça mais.`,
     batch: "Tamanho do lote",
     batchHint: "Segmentos por vez. Mais é mais estável e pede mais memória; reduza à metade se a memória acabar.",
     rate: "Taxa de aprendizado",
@@ -453,7 +461,7 @@ export const pt: Messages = {
     left: (span) => `faltam ${span}`,
     log: "Registro",
     searchLog: "Buscar no registro",
-    lines: (count) => `${count} linhas`,
+    lines: (count) => (count === "1" ? "1 linha" : `${count} linhas`),
     noLines: "Nada foi registrado.",
     whatToDo: "O que fazer",
     kinds: (kind) =>

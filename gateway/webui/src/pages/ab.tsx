@@ -10,6 +10,7 @@ import { type Format, useSpoken } from "../i18n";
 import { checkpointName, modelOf } from "../names";
 import { Badge, Button, Card, Empty, ErrorNote, Field, Page, Skeleton } from "../ui/basics";
 import { CheckpointSelect } from "../ui/checkpoint-select";
+import { focusOn } from "../ui/focus";
 import { useParameters } from "../ui/parameters";
 import { useStored } from "../ui/stored";
 import "./ab/ab.css";
@@ -46,6 +47,7 @@ export default function Ab() {
   const against = parameters.get("against") ?? "base";
 
   const place = useRef<HTMLDivElement>(null);
+  const fresh = useRef(false);
   const compare = useAct(async (asked: Asked) => {
     place.current?.scrollIntoView({ block: "nearest" });
     const body = { checkpoint: asked.checkpoint, against: asked.against, text: asked.text };
@@ -53,7 +55,13 @@ export default function Ab() {
     const swapped = Math.random() < 0.5;
     const order: [Side, Side] = swapped ? ["finetuned", "base"] : ["base", "finetuned"];
     setTrial({ ...asked, comparison, order, voted: null });
+    fresh.current = true;
   });
+  useEffect(() => {
+    if (compare.busy || !fresh.current) return;
+    fresh.current = false;
+    focusOn(place.current?.querySelector("h2"));
+  }, [compare.busy]);
   const submit = (event: FormEvent) => {
     event.preventDefault();
     compare.run({ checkpoint, against, text: wish.text.trim(), blind: wish.blind });
@@ -139,7 +147,10 @@ export default function Ab() {
             <Listening
               key={trial.comparison.comparison_id}
               trial={trial}
-              onVote={(voted) => setTrial({ ...trial, voted })}
+              onVote={(voted) => {
+                setTrial({ ...trial, voted });
+                focusOn(place.current?.querySelector("h2"));
+              }}
               onNext={({ checkpoint, against, text, blind }) => compare.run({ checkpoint, against, text, blind })}
             />
           )}

@@ -21,6 +21,7 @@ import { lazily } from "../ui/lazily";
 
 const Waveform = lazily(() => import("../audio/waveform"));
 const LONGEST = 10_000;
+const BOUNDS = { temperature: [0.1, 1.5], speed: [0.5, 2] } as const;
 
 /** Text in, speech out, while it is still being made; and everything that was said before. */
 export default function Studio() {
@@ -51,7 +52,11 @@ function Speaking() {
   // as the gateway counts: an emoji is one
   const length = useMemo(() => [...text].length, [text]);
   const long = length > LONGEST;
-  const wrong = long || !(wish.temperature >= 0.1 && wish.temperature <= 1.5 && wish.speed >= 0.5 && wish.speed <= 2);
+  const outside = (field: keyof typeof BOUNDS) => {
+    const [low, high] = BOUNDS[field];
+    return wish[field] >= low && wish[field] <= high ? undefined : t.common.range(f.number(low, 1), f.number(high, 1));
+  };
+  const wrong = long || Boolean(outside("temperature") ?? outside("speed"));
 
   const stop = () => {
     abort.current?.abort();
@@ -127,20 +132,22 @@ function Speaking() {
         <Knob
           label={t.studio.temperature}
           hint={t.studio.temperatureHint}
-          min={0.1}
-          max={1.5}
+          min={BOUNDS.temperature[0]}
+          max={BOUNDS.temperature[1]}
           step={0.05}
           value={wish.temperature}
+          error={outside("temperature")}
           onChange={(temperature) => setWish({ ...wish, temperature })}
         />
         <Knob
           label={t.studio.speed}
           hint={t.studio.speedHint}
           unit="×"
-          min={0.5}
-          max={2}
+          min={BOUNDS.speed[0]}
+          max={BOUNDS.speed[1]}
           step={0.05}
           value={wish.speed}
+          error={outside("speed")}
           onChange={(speed) => setWish({ ...wish, speed })}
         />
         <ErrorNote error={speak.error} />

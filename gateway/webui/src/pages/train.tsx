@@ -1,10 +1,11 @@
 import { useQuery } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useEffect, useMemo, useRef } from "react";
 import { usePolling } from "../api/live";
 import { job as jobQuery, runs as runsQuery } from "../api/queries";
 import type { Run } from "../api/schema";
 import { useSpoken } from "../i18n";
 import { Card, Empty, ErrorNote, Page, Skeleton } from "../ui/basics";
+import { focusOn } from "../ui/focus";
 import { isActive, JobLine } from "../ui/job-line";
 import { Log } from "../ui/log";
 import { useParameters } from "../ui/parameters";
@@ -29,10 +30,18 @@ export default function Train() {
     [chosen, all],
   );
   const first = shown[0];
+  const place = useRef<HTMLDivElement>(null);
+  const fresh = useRef("");
   const started = (id: string) => {
+    fresh.current = id;
     setParameters({ runs: id });
-    scrollTo({ top: 0 }); // to where it now goes on
   };
+  useEffect(() => {
+    if (!first || first.job_id !== fresh.current) return;
+    fresh.current = "";
+    focusOn(place.current?.querySelector("h2"));
+    scrollTo({ top: 0 }); // to where it now goes on
+  }, [first]);
   const form = <TrainingForm key="form" runs={all} onStarted={started} />;
   const live = all.some((one) => one.state === "running");
 
@@ -40,7 +49,7 @@ export default function Train() {
     <Page title={t.places.train} lead={t.train.lead}>
       <div className="grid aside training">
         {!live && form}
-        <div key="runs" className="stack">
+        <div key="runs" className="stack" ref={place}>
           <ErrorNote error={error} again={() => refetch()} />
           {isPending && <Skeleton rows={2} height={180} />}
           {data && !all.length && (

@@ -7,7 +7,7 @@ import { datasets, jobs, voices } from "../api/queries";
 import type { Dataset, Job, Voice } from "../api/schema";
 import { PlayButton } from "../audio/playback";
 import { useSpoken } from "../i18n";
-import { bareName, checkpointName, datasetPath, isAside, NAME_PATTERN } from "../names";
+import { bareName, checkpointName, datasetPath, folderOf, isAside, NAME_PATTERN } from "../names";
 import { Badge, Button, Dialog, Empty, ErrorNote, Field, Page, Progress, Skeleton, StateBadge } from "../ui/basics";
 import { Icon } from "../ui/icons";
 import "./voices.css";
@@ -194,6 +194,8 @@ export function NewDataset({ open, close }: { open: boolean; close: () => void }
   const [, navigate] = useLocation();
   const [name, setName] = useState("");
   const wrong = name !== "" && !NAME_PATTERN.test(name);
+  const known = useQuery({ ...datasets, enabled: useMay()(...LOOK.datasets) && open });
+  const exists = known.data?.datasets.some((one) => one.folder === folderOf(name)) ?? false;
   const submit = (event: FormEvent) => {
     event.preventDefault();
     if (!wrong && name) navigate(`/datasets/${name}`);
@@ -201,7 +203,11 @@ export function NewDataset({ open, close }: { open: boolean; close: () => void }
   return (
     <Dialog open={open} title={t.voices.begin} close={close}>
       <form className="stack" onSubmit={submit}>
-        <Field label={t.voices.name} hint={t.voices.nameHint} error={wrong ? t.voices.nameWrong : undefined}>
+        <Field
+          label={t.voices.name}
+          hint={exists ? t.voices.nameKnown(name) : t.voices.nameHint}
+          error={wrong ? t.voices.nameWrong : undefined}
+        >
           {(ids) => (
             <input
               {...ids}
@@ -216,7 +222,7 @@ export function NewDataset({ open, close }: { open: boolean; close: () => void }
         </Field>
         <div className="actions">
           <Button type="submit" kind="primary" disabled={!name || wrong}>
-            {t.voices.create}
+            {exists ? t.voices.open : t.voices.create}
           </Button>
           <Button kind="quiet" onClick={close}>
             {t.common.cancel}

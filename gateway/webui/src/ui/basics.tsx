@@ -79,7 +79,7 @@ export function Card({
     <section className={`card ${className}`}>
       {(title || actions) && (
         <header className="card-head">
-          {title && <h2>{title}</h2>}
+          {title && <h2 tabIndex={-1}>{title}</h2>}
           {actions && <div className="actions">{actions}</div>}
         </header>
       )}

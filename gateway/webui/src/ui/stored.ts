@@ -1,23 +1,29 @@
 import { useCallback, useEffect, useState } from "react";
 
-/** State that outlives a reload and is the same all over the page and in every tab; what is kept under the name has the shape of `initial`. */
+const CHANGED = "timbre.stored";
+
+/**
+ * State that outlives a reload and is the same all over the page; what is kept under the name has the shape of `initial`.
+ *
+ * Each tab has its own, so that two of them never write into each other's fields; a new one begins with what was last kept.
+ */
 export function useStored<T>(name: string, initial: T): [T, (next: T) => void] {
   const key = `timbre.${name}`;
   const [value, setValue] = useState<T>(() => read(key, initial));
   useEffect(() => {
-    const changed = (event: StorageEvent) => {
-      if (event.key === key && event.newValue !== null) setValue(JSON.parse(event.newValue) as T);
+    const changed = (event: Event) => {
+      const { detail } = event as CustomEvent<{ key: string; next: T }>;
+      if (detail.key === key) setValue(detail.next);
     };
-    window.addEventListener("storage", changed);
-    return () => window.removeEventListener("storage", changed);
+    window.addEventListener(CHANGED, changed);
+    return () => window.removeEventListener(CHANGED, changed);
   }, [key]);
   const change = useCallback(
     (next: T) => {
-      const newValue = JSON.stringify(next);
-      localStorage.setItem(key, newValue);
+      for (const storage of [sessionStorage, localStorage]) storage.setItem(key, JSON.stringify(next));
       setValue(next);
-      // browsers tell the other tabs only, and another part of this page may show it too
-      window.dispatchEvent(new StorageEvent("storage", { key, newValue }));
+      // another part of this page may show it too
+      window.dispatchEvent(new CustomEvent(CHANGED, { detail: { key, next } }));
     },
     [key],
   );
@@ -25,7 +31,7 @@ export function useStored<T>(name: string, initial: T): [T, (next: T) => void] {
 }
 
 function read<T>(key: string, initial: T): T {
-  const kept = localStorage.getItem(key);
+  const kept = sessionStorage.getItem(key) ?? localStorage.getItem(key);
   if (kept === null) return initial;
   try {
     return JSON.parse(kept) as T;

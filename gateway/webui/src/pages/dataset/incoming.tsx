@@ -1,5 +1,5 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type RefObject, useRef, useState } from "react";
+import { type RefObject, useRef } from "react";
 import { useAct } from "../../api/act";
 import { api, ask } from "../../api/client";
 import { usePolling } from "../../api/live";
@@ -8,7 +8,9 @@ import type { Job } from "../../api/schema";
 import { useSpoken } from "../../i18n";
 import { Badge, Button, Card, ErrorNote, Progress, StateBadge } from "../../ui/basics";
 import { Icon } from "../../ui/icons";
+import { isActive } from "../../ui/job-line";
 import { failureOf, Said } from "../../ui/said";
+import { useStored } from "../../ui/stored";
 import { type Upload, type UploadState, uploads, useUploads } from "./uploads";
 
 /** More files than this have a line that sums them up, and scroll by themselves. */
@@ -21,11 +23,17 @@ export function Incoming({ folder }: { folder: string }) {
   const { t, f } = useSpoken();
   const mine = useUploads(folder);
   const { data } = useQuery({ ...jobs, refetchInterval: usePolling() });
-  const [dismissed, setDismissed] = useState<string[]>([]);
-  const fetching = (data?.jobs ?? []).filter(
+  const [dismissed, setDismissed] = useStored<string[]>("dismissed", []);
+  const known = data?.jobs ?? [];
+  const fetching = known.filter(
     (one) =>
-      one.subject === folder && SHOWN_KINDS.includes(one.kind) && one.state !== "succeeded" && !dismissed.includes(one.id),
+      one.subject === folder &&
+      SHOWN_KINDS.includes(one.kind) &&
+      one.state !== "succeeded" &&
+      !dismissed.includes(one.id) &&
+      (isActive(one) || !known.some((other) => takesOver(other, one))),
   );
+  const dismiss = (id: string) => setDismissed([...dismissed.filter((one) => known.some((job) => job.id === one)), id]);
   if (!mine.length && !fetching.length) return null;
   const done = mine.filter((one) => one.state === "done").length;
   const many = mine.length > MANY;
@@ -53,11 +61,19 @@ export function Incoming({ folder }: { folder: string }) {
           <UploadRow key={one.id} upload={one} />
         ))}
         {fetching.map((one) => (
-          <DownloadRow key={one.id} job={one} dismiss={() => setDismissed([...dismissed, one.id])} />
+          <DownloadRow key={one.id} job={one} dismiss={() => dismiss(one.id)} />
         ))}
       </ul>
     </Card>
   );
+}
+
+/** Whether a job was asked later to fetch what another did not. */
+function takesOver(later: Job, job: Job): boolean {
+  const urls = later.parameters.urls;
+  const missing = job.parameters.urls;
+  if (later.subject !== job.subject || later.created_at <= job.created_at) return false;
+  return Array.isArray(urls) && Array.isArray(missing) && missing.every((url) => urls.includes(url));
 }
 
 /** The page cannot keep files over a reload: which they were, and the way to choose them again. */
@@ -169,7 +185,7 @@ function UploadRow({ upload }: { upload: Upload }) {
 function DownloadRow({ job, dismiss }: { job: Job; dismiss: () => void }) {
   const { t, f } = useSpoken();
   const client = useQueryClient();
-  const active = job.state === "running" || job.state === "queued";
+  const active = isActive(job);
   const name = String((job.parameters.urls as string[] | undefined)?.[0] ?? t.jobs.kinds(job.kind));
   const refresh = () => client.invalidateQueries({ queryKey: keys.jobs });
   const pause = useAct(() =>
@@ -178,7 +194,6 @@ function DownloadRow({ job, dismiss }: { job: Job; dismiss: () => void }) {
   const again = useAct(async () => {
     const urls = job.parameters.urls as string[];
     await ask(api.POST("/training/dataset/download", { body: { folder: job.subject, urls } }));
-    dismiss();
     await refresh();
   });
   return (

@@ -11,6 +11,7 @@ import { PlayButton } from "../../audio/playback";
 import { useSpoken } from "../../i18n";
 import { datasetPath } from "../../names";
 import { Button, Card, Empty, ErrorNote, Field, Skeleton, Wide } from "../../ui/basics";
+import { focusOn } from "../../ui/focus";
 import { Icon } from "../../ui/icons";
 import { toast } from "../../ui/toasts";
 import { filesOf } from "./dropped";
@@ -217,10 +218,12 @@ function DeleteRecording({ folder, recording }: { folder: string; recording: Rec
   const { t } = useSpoken();
   const client = useQueryClient();
   const [sure, setSure] = useState(false);
-  const remove = useAct(async () => {
+  const remove = useAct(async (row: HTMLElement | null) => {
     const params = { path: { source: recording.source }, query: { folder } };
     await ask(api.DELETE("/training/dataset/recordings/{source}", { params }));
     toast(t.dataset.recordingDeleted(recording.title || recording.source));
+    const neighbour = row?.nextElementSibling ?? row?.previousElementSibling;
+    focusOn(neighbour?.querySelector("button") ?? row?.closest(".card")?.querySelector("h2"));
     for (const queryKey of [keys.recordings, keys.segments, keys.datasets]) client.invalidateQueries({ queryKey });
   });
   return (
@@ -234,7 +237,7 @@ function DeleteRecording({ folder, recording }: { folder: string; recording: Rec
         busy={remove.busy}
         aria-label={sure ? undefined : `${t.common.delete}: ${recording.title || recording.source}`}
         onBlur={() => setSure(false)}
-        onClick={() => (sure ? remove.run() : setSure(true))}
+        onClick={(event) => (sure ? remove.run(event.currentTarget.closest("tr")) : setSure(true))}
       >
         {sure ? t.dataset.reallyDelete : t.common.delete}
       </Button>

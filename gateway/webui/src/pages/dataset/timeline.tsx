@@ -1,7 +1,7 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "react";
 import type { Preview as Planned } from "../../api/schema";
 import { claimPlayback } from "../../audio/playback";
-import { useSpoken } from "../../i18n";
+import { type Format, useSpoken } from "../../i18n";
 import { Button } from "../../ui/basics";
 import { colour, useTheme } from "../../ui/theme";
 import "./timeline.css";
@@ -48,8 +48,8 @@ export function Timeline({ preview, threshold, audioUrl, name }: TimelineProps) 
 
   // biome-ignore lint/correctness/useExhaustiveDependencies: drawn in other colours when the theme changes
   useEffect(() => {
-    if (canvas.current && width) draw(canvas.current, width, preview, threshold, from, shown, time);
-  }, [width, preview, threshold, from, shown, time, dark]);
+    if (canvas.current && width) draw(canvas.current, width, preview, threshold, from, shown, time, f);
+  }, [width, preview, threshold, from, shown, time, dark, f]);
 
   // While it plays, the view follows.
   useEffect(() => {
@@ -154,6 +154,7 @@ function draw(
   from: number,
   shown: number,
   time: number,
+  f: Format,
 ): void {
   const ratio = devicePixelRatio || 1;
   canvas.width = Math.round(width * ratio);
@@ -246,7 +247,7 @@ function draw(
     pen.globalAlpha = 1;
     if (right - left > 34) {
       pen.fillStyle = surface;
-      pen.fillText(`${(one.end_s - one.start_s).toFixed(1)}`, left + 7, bottom + 17);
+      pen.fillText(f.number(one.end_s - one.start_s, 1), left + 7, bottom + 17);
     }
   }
   pen.fillStyle = line;

@@ -26,6 +26,8 @@ interface Item extends Upload {
 }
 
 const UNFINISHED = "timbre.uploads";
+/** Answers to what a file is or holds: sending it again would change nothing. */
+const REFUSALS = [400, 413, 415, 422];
 const ARCHIVE = /\.(zip|tar|tgz|tar\.(gz|bz2|xz))$/i;
 
 let items: readonly Item[] = lost();
@@ -54,9 +56,13 @@ function mark({ folder, name, size }: Upload): string {
   return [folder, name, size].join("\n");
 }
 
+function isFinished({ state, error }: Upload): boolean {
+  return state === "done" || (state === "failed" && error instanceof Problem && REFUSALS.includes(error.status));
+}
+
 function update(now: readonly Item[]): void {
   items = now;
-  const unfinished = items.filter((one) => one.state !== "done").map((one) => [one.folder, one.name, one.size]);
+  const unfinished = items.filter((one) => !isFinished(one)).map((one) => [one.folder, one.name, one.size]);
   sessionStorage.setItem(UNFINISHED, JSON.stringify(unfinished));
   for (const listener of listeners) listener();
 }

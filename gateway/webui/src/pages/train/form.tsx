@@ -76,14 +76,19 @@ export function TrainingForm({ runs, onStarted }: FormProps) {
     }),
     [name, folder, wish, way],
   );
-  const outside = (field: keyof typeof BOUNDS) => !(wish[field] >= BOUNDS[field][0] && wish[field] <= BOUNDS[field][1]);
-  const wrong = (field: keyof typeof BOUNDS) =>
-    outside(field)
-      ? t.common.range(
-          f.number(BOUNDS[field][0], field === "learning_rate" ? 5 : 0),
-          f.number(BOUNDS[field][1], field === "learning_rate" ? 2 : 0),
-        )
-      : undefined;
+  // a model that goes on counts the epochs that it has
+  const had = Math.max(
+    0,
+    ...(known.data ?? []).filter((one) => body.resume && one.model_name === name).map((one) => one.epoch),
+  );
+  const wrong = (field: keyof typeof BOUNDS) => {
+    const [low, high] = BOUNDS[field];
+    const inside = wish[field] >= low && wish[field] <= high;
+    if (field === "learning_rate") return inside ? undefined : t.common.range(f.number(low, 5), f.number(high, 2));
+    if (!inside || !Number.isInteger(wish[field])) return t.common.wholeRange(f.number(low), f.number(high));
+    return field === "epochs" && wish.epochs <= had ? t.train.enough(had) : undefined;
+  };
+  const outside = (field: keyof typeof BOUNDS) => wrong(field) !== undefined;
   const decided = !exists || way !== null;
   const valid =
     folder !== "" && !wrongName && decided && !outside("epochs") && !outside("batch_size") && !outside("learning_rate");
@@ -245,9 +250,7 @@ function EstimateOf({ body }: { body: TrainingRequest }) {
         <Figure label={t.train.steps}>{f.number(data.steps)}</Figure>
         <Figure label={t.train.clips}>{f.number(data.clips)}</Figure>
       </dl>
-      <p className="hint" lang="en">
-        {data.basis}
-      </p>
+      <p className="hint">{t.basis(data.basis)}</p>
     </div>
   );
 }
