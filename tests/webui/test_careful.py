@@ -110,7 +110,7 @@ def test_a_part_of_the_page_that_does_not_arrive_leaves_no_blank(open_window: Op
     page = window.page
     window.go()
     page.route("**/assets/train-*.js", lambda route: route.abort())
-    page.get_by_role("link", name="Train", exact=True).click()
+    page.get_by_role("navigation").get_by_role("link", name="Train", exact=True).click()
     broken = page.get_by_role("alert").filter(has_text="A part of it did not arrive")
     expect(broken).to_be_visible()
     if way == "again":
@@ -127,7 +127,7 @@ def test_a_part_of_the_page_that_does_not_arrive_leaves_no_blank(open_window: Op
     elif way == "elsewhere":
         page.get_by_role("link", name="Jobs").click()
         expect(page.get_by_role("heading", name="Jobs", level=1)).to_be_visible()
-        page.get_by_role("link", name="Train", exact=True).click()
+        page.get_by_role("navigation").get_by_role("link", name="Train", exact=True).click()
     else:
         broken.get_by_role("button", name="Reload the page").click()
     expect(page.get_by_role("heading", name="New training")).to_be_visible()

@@ -19,7 +19,7 @@ from tests.webui.conftest import Open
 
 ROOT = Path(__file__).parents[2]
 TABLE = ROOT / "gateway" / "webui" / "src" / "i18n" / "reasons.ts"
-OTHERWISE = {"UPLOAD_TOO_LARGE", "DOWNLOAD_FAILED", "DOWNLOAD_STOPPED"}
+OTHERWISE = {"BACKGROUND_ENDED", "UPLOAD_TOO_LARGE", "DOWNLOAD_FAILED", "DOWNLOAD_STOPPED"}
 """Classes that always come with a reason of their own, or never leave the process."""
 NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 
