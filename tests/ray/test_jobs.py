@@ -18,6 +18,7 @@ from services.runtime.settings import JobSettings
 from tests.ray.cluster import Cluster
 
 KINDS = ("t.count", "t.ignore", "t.refuse")
+NO_ROOM = "The Ray cluster has no room yet; the job waits."
 
 
 @pytest.fixture
@@ -93,7 +94,8 @@ async def test_a_job_waits_for_the_cluster_runs_and_reports_and_a_new_service_ta
     assert (ended.state, ended.attempt, ended.result) == (JobState.SUCCEEDED, 1, {"total": 30, "scratch": True})
     lines = [line.text for line in queue.log_lines(job.id)]
     assert "The Ray cluster cannot be reached" in lines[0]
-    assert lines[1:] == [f"unit {number}" for number in range(30)]
+    # on a busy machine Ray itself may take so long to begin that it is told
+    assert [line for line in lines[1:] if line != NO_ROOM] == [f"unit {number}" for number in range(30)]
     assert len(queue.series(job.id)) == 30
     assert (refused.state, refused.error) == (JobState.FAILED, "The well is dry: bring water.")
     assert "a-secret-of-the-store" not in caplog.text

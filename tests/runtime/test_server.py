@@ -29,7 +29,7 @@ from services.runtime.errors import FailedPrecondition, InvalidArgument, Resourc
 from services.runtime.interceptors import ChassisInterceptor
 from services.runtime.jobs import JobQueue
 from services.runtime.jobs.servicer import JobsServicer
-from services.runtime.server import MAX_MESSAGE_BYTES, SERVER_OPTIONS, serve
+from services.runtime.server import MAX_MESSAGE_BYTES, SERVER_OPTIONS, BackgroundEnded, serve
 from services.runtime.settings import RuntimeSettings
 from tests.ports import free_port
 
@@ -269,7 +269,8 @@ def test_a_socket_of_this_machine_needs_no_lock(scheme: str, tmp_path: Path) -> 
     ready: list[int] = []
     ends_at_once = asyncio.sleep(0)  # and the server with it
     listen = f"{scheme}{tmp_path}/socket"
-    asyncio.run(serve(listen, {}, RuntimeSettings(data_dir=tmp_path), background=[ends_at_once], on_ready=ready.append))
+    with pytest.raises(BackgroundEnded):
+        asyncio.run(serve(listen, {}, RuntimeSettings(data_dir=tmp_path), background=[ends_at_once], on_ready=ready.append))
     assert len(ready) == 1
 
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
@@ -29,6 +30,16 @@ _SWEEP_SECONDS = 300.0
 _START_PATIENCE = 4
 
 
+@dataclass
+class _Waiting:
+    """A job whose worker has no process yet: since when it waits, why and since when it is that, and what was said of it."""
+
+    since: float
+    reason: str = ""
+    reason_since: float = 0.0
+    said: str = ""
+
+
 class Supervisor:
     """Keeps up to `slots` workers busy with jobs of the given kinds.
 
@@ -48,7 +59,7 @@ class Supervisor:
         self._runner: Runner = open_runner(module, settings)
         self._wake = asyncio.Event()
         self._seen: dict[str, tuple[float | None, float]] = {}
-        self._waiting: dict[str, tuple[str, float]] = {}
+        self._waiting: dict[str, _Waiting] = {}
         self._stopping: dict[str, float] = {}
         self._swept_at = -_SWEEP_SECONDS
 
@@ -150,10 +161,12 @@ class Supervisor:
 
     async def _wait(self, job: Job, reason: str) -> None:
         """Keeps a job alive whose worker has no process yet, says why in its log, and ends it when it has waited too long."""
-        said, since = self._waiting.setdefault(job.id, ("", time.monotonic()))
-        waited = time.monotonic() - since
+        now = time.monotonic()
+        waiting = self._waiting.setdefault(job.id, _Waiting(since=now))
+        if waiting.reason != reason:
+            waiting.reason, waiting.reason_since = reason, now
         limit = self._settings.runner_wait_seconds
-        if limit and waited > limit:
+        if limit and now - waiting.since > limit:
             error = f"{reason}: given up after {limit:g} seconds."
             await self._runner.kill(job)
             await asyncio.to_thread(self._queue.report, job.id, job.lease, {}, lines=[(time.time(), error)])
@@ -162,8 +175,8 @@ class Supervisor:
             return
         changes: dict[str, str] = {}
         # Some seconds pass between any submission and its start: nobody has to read of those.
-        if said != reason and waited > self._settings.heartbeat_timeout_seconds / 3:
-            self._waiting[job.id] = (reason, since)
+        if waiting.said != reason and now - waiting.reason_since > self._settings.heartbeat_timeout_seconds / 3:
+            waiting.said = reason
             changes = {"message": reason} if job.message != reason else {}  # another replica may have said so
         lines = [(time.time(), f"{reason}; the job waits.")] if changes else []
         if await asyncio.to_thread(self._queue.report, job.id, job.lease, changes, lines=lines):
